@@ -1,0 +1,26 @@
+package spec
+
+// Service is the desired state of one installed commissioning file. What is nil or empty
+// keeps what is there.
+type Service struct {
+	ID                string         `json:"id" yaml:"id"`                                                     // empty: derived from metadata.name
+	State             State          `json:"state,omitempty" yaml:"state,omitempty"`                           // empty: enabled
+	Commissioning     string         `json:"commissioning,omitempty" yaml:"commissioning,omitempty"`           // the file's text
+	CommissioningFile string         `json:"commissioning_file,omitempty" yaml:"commissioning_file,omitempty"` // its name, for positions in messages
+	Parameters        map[string]any `json:"parameters,omitzero" yaml:"parameters,omitempty"`                  // given: complete
+	DeleteVolumes     bool           `json:"delete_volumes,omitempty" yaml:"delete_volumes,omitempty"`
+}
+
+// Check refuses a bad id or state. The commissioning text is checked by package commissioning.
+func (s Service) Check() error {
+	if s.ID != "" {
+		if err := CheckServiceID(s.ID); err != nil {
+			return err
+		}
+	}
+	switch s.State {
+	case "", Enabled, Present, Disabled, Restarted, Absent:
+		return nil
+	}
+	return Errorf(Invalid, "cannot bring service %q to state %q: it is enabled, present, disabled, restarted or absent", s.ID, s.State)
+}
