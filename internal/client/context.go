@@ -1,0 +1,170 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/lockedfile"
+	"gopkg.in/yaml.v3"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// Context is one instance as the context file knows it. The token is made for it alone; a
+// password is never kept.
+type Context struct {
+	URL   string `yaml:"url"`
+	CA    string `yaml:"ca,omitempty"` // PEM; empty: the system's authorities
+	Token string `yaml:"token,omitempty"`
+
+	// More holds what another version wrote.
+	More map[string]any `yaml:",inline"`
+}
+
+// Contexts is the content of the context file.
+type Contexts struct {
+	Current  string             `yaml:"current,omitempty"`
+	Contexts map[string]Context `yaml:"contexts"`
+
+	More map[string]any `yaml:",inline"`
+}
+
+// Names returns the contexts' names, sorted.
+func (c Contexts) Names() []string { return slices.Sorted(maps.Keys(c.Contexts)) }
+
+// ContextPath returns where the context file is: $MILLWRIGHT_CONFIG, else
+// $XDG_CONFIG_HOME/millwright/config.yaml, else ~/.config/millwright/config.yaml.
+func ContextPath(getenv func(string) string) (string, error) {
+	if path := getenv("MILLWRIGHT_CONFIG"); path != "" {
+		return path, nil
+	}
+	base := getenv("XDG_CONFIG_HOME")
+	if !filepath.IsAbs(base) { // the standard has relative ones ignored
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", spec.Errorf(spec.Invalid, "cannot find the context file: %w", err).
+				WithHint("name it by MILLWRIGHT_CONFIG")
+		}
+		base = filepath.Join(home, ".config")
+	}
+	return filepath.Join(base, "millwright", "config.yaml"), nil
+}
+
+// LoadContexts reads the context file; one that does not exist is empty. The warning is
+// not empty where others than the owner can read it.
+func LoadContexts(path string) (c Contexts, warning string, err error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, "", nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return c, "", spec.Errorf(spec.Forbidden, "cannot read the context file %q: only its owner may", path).
+			WithHint("run as its owner (in a playbook: become: true), or name another file by MILLWRIGHT_CONFIG")
+	}
+	if err != nil {
+		return c, "", spec.Errorf(spec.Invalid, "cannot read the context file %q: %w", path, err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil || info.IsDir() {
+		return c, "", spec.Errorf(spec.Invalid, "cannot read the context file %q: it is no file", path)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+		warning = fmt.Sprintf("the context file %q holds tokens and others can read it: chmod 600 %s", path, path)
+	}
+	d := yaml.NewDecoder(file)
+	if err := d.Decode(&c); err != nil {
+		return Contexts{}, warning, spec.Errorf(spec.Invalid, "cannot read the context file %q: %s", path, oneLine(err)).
+			WithHint("mend it, or move it away and log in again")
+	}
+	return c, warning, nil
+}
+
+// SaveContext adds or replaces one context in the context file of this process's
+// environment, which it makes where it is missing, readable for its owner alone. The context
+// becomes the current one if there is none and makeCurrentIfNone is true. The others stay.
+func SaveContext(name string, context Context, makeCurrentIfNone bool) error {
+	path, err := ContextPath(os.Getenv)
+	if err != nil {
+		return err
+	}
+	return saveContext(path, name, context, makeCurrentIfNone)
+}
+
+func saveContext(path, name string, context Context, makeCurrentIfNone bool) error {
+	if err := spec.CheckName("context", name); err != nil {
+		return err
+	}
+	if _, err := parseURL(context.URL); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return notWritten(path, err)
+	}
+	unlock, err := lockedfile.MutexAt(path + ".lock").Lock()
+	if err != nil {
+		return notWritten(path, err)
+	}
+	defer unlock()
+	all, _, err := LoadContexts(path)
+	if err != nil {
+		return err
+	}
+	if all.Contexts == nil {
+		all.Contexts = map[string]Context{}
+	}
+	context.More = all.Contexts[name].More
+	all.Contexts[name] = context
+	if _, ok := all.Contexts[all.Current]; !ok && makeCurrentIfNone {
+		all.Current = name
+	}
+	text, err := yaml.Marshal(all)
+	if err != nil {
+		return notWritten(path, err)
+	}
+	if err := writeAtomically(path, text); err != nil {
+		return notWritten(path, err)
+	}
+	return nil
+}
+
+// writeAtomically leaves either the old or the new file, mode 0600, whatever happens. A
+// symbolic link stays one.
+func writeAtomically(path string, text []byte) (err error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".config-*") // made with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(temporary.Name()))
+		}
+	}()
+	_, err = temporary.Write(text)
+	if err == nil {
+		err = temporary.Sync()
+	}
+	if err = errors.Join(err, temporary.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary.Name(), path)
+}
+
+func notWritten(path string, err error) error {
+	return spec.Errorf(spec.Invalid, "cannot write the context file %q: %w", path, err).
+		WithHint("name another file by MILLWRIGHT_CONFIG")
+}
+
+func oneLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}

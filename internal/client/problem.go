@@ -1,0 +1,162 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+
+	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// maxProblem bounds what is read of a failed request's answer.
+const maxProblem = 16 << 20
+
+// problem is what a failed request answers; a refused apply adds the plan as it is now, one
+// that failed half-way the steps with their results.
+type problem struct {
+	spec.Problem
+	Plan *plan.Plan `json:"plan"`
+}
+
+// PlanError is a refused or failed apply together with the plan that the server answered:
+// the new one if the state moved, else the one whose steps say what was and was not done.
+type PlanError struct {
+	Err  *spec.Error
+	Plan *plan.Plan
+}
+
+// Error returns the message.
+func (e *PlanError) Error() string { return e.Err.Message }
+
+// Unwrap returns the error, so that spec.KindOf finds it.
+func (e *PlanError) Unwrap() error { return e.Err }
+
+// failure turns an answer that is not 2xx into an error.
+func (c *Client) failure(response *http.Response, loggedIn bool) error {
+	if response.StatusCode/100 == 3 {
+		return spec.Errorf(spec.Invalid, "cannot use %s: it redirects to %q", c.base.Redacted(), response.Header.Get("Location")).
+			WithHint("use that address itself")
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxProblem))
+	if err != nil {
+		return spec.Errorf(spec.Unavailable, "cannot read the answer of %s: %w", response.Request.URL.Redacted(), err)
+	}
+	p, ok := parseProblem(response.Header.Get("Content-Type"), text)
+	if !ok {
+		return c.busyOr(response, foreignAnswerKind(response))
+	}
+	e := &spec.Error{
+		Kind:        cmp.Or(p.Kind, kindOfStatus(response.StatusCode)),
+		Message:     cmp.Or(p.Detail, p.Title, response.Status),
+		Hint:        p.Hint,
+		Diagnostics: p.Diagnostics,
+	}
+	if e.Kind == spec.Unauthorised && e.Hint == "" {
+		e.Hint = loginHint(loggedIn)
+	}
+	if p.Plan != nil {
+		return &PlanError{Err: e, Plan: p.Plan}
+	}
+	return c.busyOr(response, e)
+}
+
+func (c *Client) busyOr(response *http.Response, e *spec.Error) error {
+	if response.StatusCode == http.StatusServiceUnavailable || response.StatusCode == http.StatusTooManyRequests {
+		return &busyError{error: e, after: retryAfter(response.Header)}
+	}
+	return e
+}
+
+func parseProblem(contentType string, text []byte) (problem, bool) {
+	var p problem
+	mediaType, _, err := mime.ParseMediaType(contentType)
+	if err != nil || (mediaType != "application/problem+json" && mediaType != "application/json") {
+		return p, false
+	}
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.UseNumber()
+	return p, d.Decode(&p) == nil
+}
+
+func foreignAnswerKind(response *http.Response) *spec.Error {
+	return spec.Errorf(kindOfStatus(response.StatusCode), "cannot use %s: it answers %s", response.Request.URL.Redacted(), response.Status).
+		WithHint("check the address: the answer is not of this API")
+}
+
+// kindOfStatus is for answers that do not say their kind, such as a proxy's.
+func kindOfStatus(status int) spec.Kind {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+		return spec.Invalid
+	case http.StatusUnauthorized:
+		return spec.Unauthorised
+	case http.StatusForbidden:
+		return spec.Forbidden
+	case http.StatusNotFound:
+		return spec.NotFound
+	case http.StatusConflict, http.StatusPreconditionFailed:
+		return spec.Conflict
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return spec.Unavailable
+	}
+	return spec.Internal
+}
+
+func loginHint(loggedIn bool) string {
+	if loggedIn {
+		return "the token is wrong, expired or revoked: log in again with `millwright login`"
+	}
+	return "log in with `millwright login`, or give a token by --token or MILLWRIGHT_TOKEN"
+}
+
+// unreachable says why no answer came. It keeps the cause: a refused connection is tried again.
+func (c *Client) unreachable(request *http.Request, err error) error {
+	var (
+		authority x509.UnknownAuthorityError
+		name      x509.HostnameError
+		record    tls.RecordHeaderError
+		lookup    *net.DNSError
+	)
+	where := c.base.Redacted()
+	e := spec.Errorf(spec.Unavailable, "cannot reach %s: %w", where, innermost(err))
+	switch {
+	case request.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded):
+		return spec.Errorf(spec.Unavailable, "cannot wait longer for %s: no answer in time: %w", where, context.DeadlineExceeded)
+	case errors.Is(err, context.Canceled):
+		return spec.Errorf(spec.Unavailable, "stopped before %s answered: %w", where, context.Canceled)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return e.WithHint("start an instance with `millwright up`, or name another by --url or --context")
+	case errors.As(err, &authority):
+		return e.WithHint("give the certificate authority of the instance by --ca-path")
+	case errors.As(err, &name):
+		return e.WithHint("use the name that the certificate is for")
+	case errors.As(err, &record):
+		return e.WithHint("the port does not speak TLS: try http://%s", c.base.Host)
+	case errors.As(err, &lookup):
+		return e.WithHint("check the name %q in --url or the context", lookup.Name)
+	}
+	return e
+}
+
+// innermost drops net/http's prefix, which repeats method and URL.
+func innermost(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return fmt.Errorf("%s %s: %w", op.Op, op.Net, op.Err)
+	}
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
+}

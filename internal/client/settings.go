@@ -1,0 +1,159 @@
+package client
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// defaultURL is used where nothing says anything else.
+const defaultURL = "https://localhost"
+
+// Settings is how an instance is reached.
+type Settings struct {
+	URL      string
+	Token    string
+	Username string // with Password, used to log in where there is no token
+	Password string
+	CA       []byte // PEM; empty: the system's authorities
+	Context  string // the context that they were taken from; empty: none
+}
+
+// Given is what one source of settings says; empty fields say nothing.
+type Given struct {
+	Context  string
+	URL      string
+	Token    string
+	Username string
+	Password string
+	CAPath   string
+}
+
+// environment reads the settings' variables.
+func environment(getenv func(string) string) Given {
+	return Given{
+		Context:  getenv("MILLWRIGHT_CONTEXT"),
+		URL:      getenv("MILLWRIGHT_URL"),
+		Token:    getenv("MILLWRIGHT_TOKEN"),
+		Username: getenv("MILLWRIGHT_USERNAME"),
+		Password: getenv("MILLWRIGHT_PASSWORD"),
+		CAPath:   getenv("MILLWRIGHT_CA_PATH"),
+	}
+}
+
+// Resolve finds the settings in the order of explicit options, environment, context file
+// and default. A context's token and authority are only used with the context's own URL, so
+// that a token never travels to another host. The warnings are for the user to see.
+func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings []string, err error) {
+	path, err := ContextPath(getenv)
+	if err != nil {
+		return s, nil, err
+	}
+	contexts, warning, err := LoadContexts(path)
+	if err != nil {
+		return s, nil, err
+	}
+	if warning != "" {
+		warnings = append(warnings, warning)
+	}
+	env := environment(getenv)
+	if explicit.Context != "" { // more explicit than any variable's URL
+		env.URL = ""
+	}
+	name, context, err := chooseContext(contexts, path, explicit, env)
+	if err != nil {
+		return s, warnings, err
+	}
+	s.URL = cmp.Or(explicit.URL, env.URL, context.URL, defaultURL)
+	if context.URL != "" && sameURL(s.URL, context.URL) {
+		s.Context, s.CA, s.Token = name, []byte(context.CA), context.Token
+	}
+	s.authenticate(explicit, env)
+	if path := cmp.Or(explicit.CAPath, env.CAPath); path != "" {
+		if s.CA, err = os.ReadFile(path); err != nil {
+			return s, warnings, spec.Errorf(spec.Invalid, "cannot read the certificate authority: %w", err)
+		}
+	}
+	if inClear(s) {
+		warnings = append(warnings, fmt.Sprintf("%s is not encrypted: token and data travel readably", s.URL))
+	}
+	return s, warnings, nil
+}
+
+// authenticate takes the first source that says who asks; the context's token stays if none does.
+func (s *Settings) authenticate(sources ...Given) {
+	for _, g := range sources {
+		if g.Token != "" {
+			s.Token = g.Token
+			return
+		}
+		if g.Username != "" {
+			s.Token, s.Username, s.Password = "", g.Username, g.Password
+			return
+		}
+	}
+}
+
+// chooseContext returns the context that is named, else the current one, else the only one.
+// A URL that is given needs none, but uses the one that has the same.
+func chooseContext(all Contexts, path string, explicit, env Given) (string, Context, error) {
+	given := cmp.Or(explicit.URL, env.URL)
+	if name := cmp.Or(explicit.Context, env.Context); name != "" {
+		c, ok := all.Contexts[name]
+		if !ok {
+			return "", Context{}, spec.Errorf(spec.Invalid, "cannot find context %q in %q", name, path).
+				WithHint("%s", known(all))
+		}
+		return name, c, nil
+	}
+	names := all.Names()
+	if given != "" {
+		for _, name := range append([]string{all.Current}, names...) {
+			if c := all.Contexts[name]; sameURL(given, c.URL) {
+				return name, c, nil
+			}
+		}
+		return "", Context{}, nil
+	}
+	switch {
+	case all.Current != "":
+		c, ok := all.Contexts[all.Current]
+		if !ok {
+			return "", Context{}, spec.Errorf(spec.Invalid, "cannot find the current context %q in %q", all.Current, path).
+				WithHint("%s", known(all))
+		}
+		return all.Current, c, nil
+	case len(names) > 1:
+		return "", Context{}, spec.Errorf(spec.Invalid, "cannot choose among the contexts of %q: none is current", path).
+			WithHint("%s; name one by --context", known(all))
+	case len(names) == 1:
+		return names[0], all.Contexts[names[0]], nil
+	}
+	return "", Context{}, nil
+}
+
+func known(all Contexts) string {
+	if len(all.Contexts) == 0 {
+		return "it holds none: log in with `millwright login`"
+	}
+	return "it holds " + strings.Join(all.Names(), ", ")
+}
+
+func sameURL(a, b string) bool {
+	return a != "" && strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
+}
+
+// inClear reports whether a secret would leave this machine unencrypted.
+func inClear(s Settings) bool {
+	u, err := url.Parse(s.URL)
+	if err != nil || u.Scheme != "http" || (s.Token == "" && s.Username == "") {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
+}
