@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/lockedfile"
 	"gopkg.in/yaml.v3"
 
+	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -129,35 +130,10 @@ func saveContext(path, name string, context Context, makeCurrentIfNone bool) err
 	if err != nil {
 		return notWritten(path, err)
 	}
-	if err := writeAtomically(path, text); err != nil {
+	if err := atomicfile.Write(path, text, 0o600); err != nil {
 		return notWritten(path, err)
 	}
 	return nil
-}
-
-// writeAtomically leaves either the old or the new file, mode 0600, whatever happens. A
-// symbolic link stays one.
-func writeAtomically(path string, text []byte) (err error) {
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target
-	}
-	temporary, err := os.CreateTemp(filepath.Dir(path), ".config-*") // made with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(temporary.Name()))
-		}
-	}()
-	_, err = temporary.Write(text)
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if err = errors.Join(err, temporary.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temporary.Name(), path)
 }
 
 func notWritten(path string, err error) error {
