@@ -12,6 +12,9 @@ type Resource struct {
 	ID         string          `json:"id"`
 	Type       string          `json:"type"`       // "Connection", "Endpoint", "Mapping", ...
 	Properties json.RawMessage `json:"properties"` // one of package commissioning's structs; may hold secrets
+	// Generation is raised by a restart of the service: a resource of another generation is
+	// another resource, and is stopped and started.
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // Key names the resource within the instance: "press::temp".
