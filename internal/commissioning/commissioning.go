@@ -12,22 +12,22 @@ type File struct {
 	Name        string // as given to Parse, for positions
 	DefaultID   string // derived from metadata.name; may be empty
 	Description string
-}
 
-// Parse reads one file. The File is nil when src is not even a YAML map. It never panics.
-func Parse(name string, src []byte) (*File, []spec.Diagnostic) { panic("stub") }
+	root  *node
+	lines lines
+}
 
 // Input is what evaluation needs beside the file.
 type Input struct {
 	ID         string         // service id; empty: DefaultID
 	Parameters map[string]any // as given by the user; integers as json.Number or int
-}
 
-// Evaluate resolves parameters, definitions, tags and references, checks every resource and
-// fills in defaults. Globals and references to other services stay symbolic. With an error
-// among the diagnostics the Service is still returned as far as it makes sense, for editors,
-// but must not be installed.
-func (f *File) Evaluate(in Input) (*Service, []spec.Diagnostic) { panic("stub") }
+	// CheckExpression checks the syntax of a rule's JSONata; nil leaves expressions unchecked.
+	CheckExpression func(expression string) error
+	// AllowMissing is for a look at the file alone: parameters without a value are no
+	// error, and what depends on them is not checked.
+	AllowMissing bool
+}
 
 // Service is the canonical form of a file with its parameters: what is compared and installed.
 type Service struct {
@@ -79,14 +79,6 @@ type Secret struct {
 	Value any
 }
 
-// Order returns the resources so that each comes after what it depends on; ties by id.
-func (s *Service) Order() []*Resource { panic("stub") }
-
-// Grants lists what the service's own identity may do: services/<id>/#, every topic that its
-// mappings and endpoints on the instance's broker name (template variables as "+"), and
-// defaultRole. Sorted, without duplicates.
-func (s *Service) Grants() []spec.Permission { panic("stub") }
-
 // Environment is what the runtime knows and the file does not.
 type Environment struct {
 	MqttHost, MqttUser, MqttPassword string
@@ -94,16 +86,3 @@ type Environment struct {
 	// Lookup finds a resource of another installed service.
 	Lookup func(service, resource string) (*Resource, bool)
 }
-
-// Bind replaces every Symbol and Secret by its value and returns the resources as the
-// runtime gets them: Connection, Endpoint (Topic is the whole topic) and Mapping (endpoints
-// have become topics), in order. Resources of other types are not part of it. A reference
-// that Lookup does not find is an error diagnostic.
-func (s *Service) Bind(env Environment) ([]spec.Resource, []spec.Diagnostic) { panic("stub") }
-
-// References lists the other services that the resources name, sorted.
-func (s *Service) References() []string { panic("stub") }
-
-// Decode reads a bound resource's properties into its struct (Connection, Endpoint, Mapping);
-// defaults are already in them. Integers keep all their digits.
-func Decode[T any](properties []byte) (T, error) { panic("stub") }

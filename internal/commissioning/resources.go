@@ -23,11 +23,11 @@ type Strategy struct {
 // Endpoint is one value that is subscribed to, read on request, or written on request.
 type Endpoint struct {
 	Protocol    string         `json:"protocol" required:"true" doc:"The connection's protocol."`
-	Connection  string         `json:"connection" required:"true" doc:"The Connection's id."`
-	Subscribe   map[string]any `json:"subscribe,omitempty" doc:"Address of a value that is published whenever it is delivered or polled."`
-	Read        map[string]any `json:"read,omitempty" doc:"Address of a value that is read on request."`
-	Write       map[string]any `json:"write,omitempty" doc:"Address that is written on request."`
-	Topic       string         `json:"topic" doc:"Below services/<serviceId>/; the resource's id if not given. Canonical: the whole topic."`
+	Connection  string         `json:"connection" required:"true" ref:"Connection" doc:"The Connection's id; service::id for one of another service."`
+	Subscribe   map[string]any `json:"subscribe,omitempty" xor:"operation" doc:"Address of a value that is published whenever it is delivered or polled."`
+	Read        map[string]any `json:"read,omitempty" xor:"operation" doc:"Address of a value that is read on request."`
+	Write       map[string]any `json:"write,omitempty" xor:"operation" doc:"Address that is written on request."`
+	Topic       string         `json:"topic" format:"topic" doc:"Below services/<serviceId>/; the resource's id if not given. Canonical: the whole topic."`
 	Rules       []Rule         `json:"rules,omitempty" doc:"Rule chain that each message passes."`
 	QoS         int            `json:"qos" default:"0" enum:"0,1,2" doc:"MQTT quality of service of what is published."`
 	Retain      bool           `json:"retain" default:"false" doc:"Whether the broker keeps the last value."`
@@ -64,27 +64,27 @@ type InputBuffering struct {
 // MappingEntry is one way from sources to a target. Canonical: Subscribe is a list, and an
 // endpoint has become its topic ("/set" added where the target is a write endpoint).
 type MappingEntry struct {
-	Subscribe []Source `json:"subscribe" required:"true" doc:"One source or a list of them."`
+	Subscribe []Source `json:"subscribe" required:"true" single:"true" doc:"One source or a list of them."`
 	Publish   Target   `json:"publish" required:"true" doc:"Where the result goes."`
 	Rules     []Rule   `json:"rules,omitempty" doc:"Rule chain that each message passes."`
 }
 
 // Source is what a mapping listens to.
 type Source struct {
-	Endpoint   string `json:"endpoint,omitempty" doc:"An Endpoint (or Node); exclusive with topic."`
-	Topic      string `json:"topic,omitempty" doc:"A topic filter; +name and #name bind variables."`
+	Endpoint   string `json:"endpoint,omitempty" xor:"source" ref:"Endpoint,Node::Http,Node::Opcua" doc:"An Endpoint (or Node); exclusive with topic."`
+	Topic      string `json:"topic,omitempty" xor:"source" format:"filter" doc:"A topic filter; +name and #name bind variables."`
 	QoS        int    `json:"qos" default:"0" enum:"0,1,2" doc:"MQTT quality of service of the subscription."`
-	Connection string `json:"connection,omitempty" doc:"An Mqtt Connection to listen on, instead of the instance's broker."`
+	Connection string `json:"connection,omitempty" ref:"Connection" doc:"An Mqtt Connection to listen on, instead of the instance's broker."`
 	Label      string `json:"label,omitempty" doc:"Name of this source in collect and burst; {name} takes a variable."`
 }
 
 // Target is where a mapping's results go.
 type Target struct {
-	Endpoint   string `json:"endpoint,omitempty" doc:"A write Endpoint (or Node); exclusive with topic."`
-	Topic      string `json:"topic,omitempty" doc:"A topic; $name and {name} take variables."`
+	Endpoint   string `json:"endpoint,omitempty" xor:"target" ref:"Endpoint,Node::Http,Node::Opcua" doc:"A write Endpoint (or Node); exclusive with topic."`
+	Topic      string `json:"topic,omitempty" xor:"target" format:"template" doc:"A topic; $name and {name} take variables."`
 	QoS        int    `json:"qos" default:"0" enum:"0,1,2" doc:"MQTT quality of service."`
 	Retain     bool   `json:"retain" default:"false" doc:"Whether the broker keeps the last message."`
-	Connection string `json:"connection,omitempty" doc:"An Mqtt Connection to publish on, instead of the instance's broker."`
+	Connection string `json:"connection,omitempty" ref:"Connection" doc:"An Mqtt Connection to publish on, instead of the instance's broker."`
 }
 
 // Rule is one element of a chain: exactly one field is set.

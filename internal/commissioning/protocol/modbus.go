@@ -9,7 +9,7 @@ var Modbus = Spec{
 // ModbusConnection is one link to a device or a gateway.
 type ModbusConnection struct {
 	Host                 string `json:"host,omitempty" xor:"target" format:"hostname" doc:"The device's name or address."`
-	Port                 int    `json:"port" default:"502" defaultby:"scheme:tls=802,rtuovertcp=502,tcp=502,udp=502" unless:"serialPort" minimum:"1" maximum:"65535" doc:"The device's port."`
+	Port                 int    `json:"port,omitempty" defaultby:"scheme:tcp=502,rtuovertcp=502,udp=502,tls=802" minimum:"1" maximum:"65535" doc:"The device's port."`
 	UnitID               int    `json:"unitId" default:"1" minimum:"0" maximum:"255" doc:"The unit that addresses without a unitId mean."`
 	SocketTimeout        int64  `json:"socketTimeout" default:"30000" minimum:"1" unit:"ms" doc:"Longest wait for an answer."`
 	Scheme               string `json:"scheme" default:"tcp" enum:"tcp,rtuovertcp,rtu,udp,tls" doc:"How frames travel."`

@@ -1,0 +1,37 @@
+package commissioning
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestExamples holds that every published example is valid as it stands, without a warning.
+func TestExamples(t *testing.T) {
+	var files []string
+	for _, pattern := range []string{"../../examples/*/*.yml", "../../examples/*/*.yaml"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	if len(files) == 0 {
+		t.Fatal("no examples")
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, ds := evaluateCase(t, src, Input{AllowMissing: true})
+			if len(ds) > 0 {
+				t.Errorf("%s:\n%s", file, printDiagnostics(ds))
+			}
+			if s == nil || len(s.Resources) == 0 {
+				t.Errorf("%s holds no resources", file)
+			}
+		})
+	}
+}
