@@ -1,0 +1,233 @@
+// Package broker is the instance's MQTT broker behind a small type of our own. Whoever
+// speaks to it, over the network or in process, acts as an identity, and every publish,
+// subscription and delivery is checked against a compiled policy, default deny.
+//
+// Network sessions and in-process subscribers live in one index and are served by one route,
+// so that order, retained messages and permissions mean the same for both. Of the library
+// mochi-mqtt only the packet codec is used: its session layer lets one connection end the
+// process, and loses, reorders and stalls messages, which no hook can mend. Each decoder call and
+// each goroutine of a connection runs under recover: a panic ends that connection only.
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// Options of a broker.
+type Options struct {
+	Dir   string // the data directory's broker/: the policy's last copy, retained messages
+	Watch spec.Watch[spec.Identity]
+	Log   *slog.Logger
+	// Verify checks a secret against a hash (credential.Verifier.Verify).
+	Verify func(ctx context.Context, hash, secret string) (bool, error)
+	Limits Limits // what is zero takes its default
+}
+
+// Limits bound what clients can make the broker hold. The defaults hold on 1 GB of memory.
+type Limits struct {
+	Connections      int           // open network connections; default 5,000
+	ConnectTimeout   time.Duration // from accept to CONNECT and its answer; default 10 s
+	PacketBytes      int           // largest packet taken in; default 4 MiB
+	QueueMessages    int           // waiting for one network client; default 10,000
+	QueueBytes       int           // waiting for one network client; default 16 MiB
+	TotalQueueBytes  int           // waiting for all network clients; default 256 MiB
+	LocalMessages    int           // waiting for one in-process subscriber; default 1,024
+	LocalBytes       int           // waiting for one in-process subscriber; default 8 MiB
+	Inflight         int           // unacknowledged QoS 1 and 2 messages to or from one client; default 256
+	Sessions         int           // network sessions, connected or not; default 10,000
+	Subscriptions    int           // of one network client; default 20,000
+	RetainedMessages int           // default 200,000
+	RetainedBytes    int           // default 256 MiB
+}
+
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Connections:      cmp.Or(l.Connections, 5000),
+		ConnectTimeout:   cmp.Or(l.ConnectTimeout, 10*time.Second),
+		PacketBytes:      cmp.Or(l.PacketBytes, 4<<20),
+		QueueMessages:    cmp.Or(l.QueueMessages, 10_000),
+		QueueBytes:       cmp.Or(l.QueueBytes, 16<<20),
+		TotalQueueBytes:  cmp.Or(l.TotalQueueBytes, 256<<20),
+		LocalMessages:    cmp.Or(l.LocalMessages, 1024),
+		LocalBytes:       cmp.Or(l.LocalBytes, 8<<20),
+		Inflight:         cmp.Or(l.Inflight, 256),
+		Sessions:         cmp.Or(l.Sessions, 10_000),
+		Subscriptions:    cmp.Or(l.Subscriptions, 20_000),
+		RetainedMessages: cmp.Or(l.RetainedMessages, 200_000),
+		RetainedBytes:    cmp.Or(l.RetainedBytes, 256<<20),
+	}
+}
+
+// Broker is one running broker.
+type Broker struct {
+	opts   Options
+	limits Limits
+	log    *slog.Logger
+	stats  counters
+
+	policy   atomic.Pointer[policy]
+	synced   chan struct{}
+	syncOnce sync.Once
+
+	// mu orders subscribing against routing: a route holds it shared, so that one who
+	// subscribes holds back no message for long, and sees each either retained or live.
+	mu       sync.RWMutex
+	index    index
+	sessions map[sessionKey]*session
+	locals   map[*subscriber]*subscription
+	closed   bool
+
+	retained *retained
+	queued   budget // bytes waiting for network clients
+	waits    waits
+
+	connections sync.WaitGroup
+	open        atomic.Int64 // network connections, with or without a session
+}
+
+// New opens the broker with the policy and the retained messages that Dir holds. Nothing
+// runs yet, but Publish and Subscribe work.
+func New(opts Options) (*Broker, error) {
+	if opts.Verify == nil {
+		return nil, spec.Errorf(spec.Internal, "cannot open the broker: Options.Verify is missing")
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot make the broker's directory: %w", err)
+	}
+	if err := removeLeftovers(opts.Dir); err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot tidy the broker's directory: %w", err)
+	}
+	b := &Broker{
+		opts: opts, limits: opts.Limits.withDefaults(), log: opts.Log,
+		synced:   make(chan struct{}),
+		sessions: map[sessionKey]*session{},
+		locals:   map[*subscriber]*subscription{},
+	}
+	b.queued.max = int64(b.limits.TotalQueueBytes)
+	b.policy.Store(&policy{})
+	if err := b.loadPolicy(); err != nil {
+		return nil, err
+	}
+	retained, err := openRetained(opts.Dir, b.limits, b.log)
+	if err != nil {
+		return nil, err
+	}
+	b.retained = retained
+	return b, nil
+}
+
+// Run serves the listeners and follows the watch until ctx ends, then disconnects all
+// clients, ends all in-process subscriptions and returns. The listeners are closed by it. A broker runs once.
+func (b *Broker) Run(ctx context.Context, listeners ...net.Listener) error {
+	g, ctx := errgroup.WithContext(ctx)
+	if b.opts.Watch != nil {
+		g.Go(func() error { b.follow(ctx); return nil })
+	}
+	g.Go(func() error { b.housekeep(ctx); return nil })
+	g.Go(func() error { return b.retained.persist(ctx) })
+	for _, l := range listeners {
+		g.Go(func() error { return b.accept(ctx, l) })
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		for _, l := range listeners {
+			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				b.log.Warn("cannot close a listener", "address", l.Addr().String(), "error", err)
+			}
+		}
+		return nil
+	})
+	err := g.Wait()
+	b.connections.Wait()
+	b.shut()
+	return errors.Join(err, b.retained.close())
+}
+
+// shut ends the in-process subscriptions and lets no new ones in.
+func (b *Broker) shut() {
+	b.mu.Lock()
+	b.closed = true
+	locals := maps.Clone(b.locals)
+	b.mu.Unlock()
+	for to, s := range locals {
+		b.removeLocal(to, s)
+	}
+}
+
+// Synced is closed when the first policy, from disk or from the watch, is in force.
+func (b *Broker) Synced() <-chan struct{} { return b.synced }
+
+// Revision returns the policy revision that is in force.
+func (b *Broker) Revision() int64 { return b.policy.Load().revision }
+
+// Message is one application message. Publisher and subscribers share the payload: nobody
+// changes it after Publish.
+type Message struct {
+	Topic   string
+	Payload []byte
+	QoS     byte
+	Retain  bool // delivered: the message was retained when the subscription was made
+}
+
+// Publish takes one message in as the identity and returns when every in-process subscriber
+// has queued it and the network's clients have been handed it. It fails with kind Forbidden
+// where the policy refuses, Invalid for a bad topic.
+//
+// A full in-process subscriber holds the publisher back until there is room or ctx ends.
+// Kind Unavailable means that some subscriber did not get the message: ctx ended, the
+// subscriber has delivered nothing for 30 s, the broker has stopped, or waiting would last for ever, because the
+// caller is the callback that the full queue waits for (a loop). Others did get it.
+func (b *Broker) Publish(ctx context.Context, as string, m Message) error {
+	if m.QoS > 2 {
+		return spec.Errorf(spec.Invalid, "cannot publish to %q with QoS %d: it is 0, 1 or 2", m.Topic, m.QoS)
+	}
+	if err := b.mayPublish(as, m.Topic); err != nil {
+		return err
+	}
+	b.stats.received.Add(1)
+	return b.route(ctx, &message{Message: m}, false)
+}
+
+// mayPublish checks the topic and the policy.
+func (b *Broker) mayPublish(as, topic string) error {
+	if b.policy.Load().identities[as].may(spec.Write, topic) {
+		return nil // only valid topics are remembered as permitted
+	}
+	if err := spec.CheckTopic(topic); err != nil {
+		return err
+	}
+	b.stats.refused.Add(1)
+	return spec.Errorf(spec.Forbidden, "cannot publish to %q: %q has no permission to write it", topic, as)
+}
+
+// Subscribe delivers matching messages in order from one goroutine, retained ones first.
+// While deliver blocks, messages queue up to a bound and then hold publishers back. The
+// subscription ends with stop, with ctx, or with Run. Stop returns after the last deliver
+// has returned, so deliver itself must not call it. The filter may be a shared one ("$share/GROUP/FILTER").
+func (b *Broker) Subscribe(ctx context.Context, as, filter string, qos byte, deliver func(Message)) (stop func(), err error) {
+	sub, err := parseFilter(filter)
+	if err != nil {
+		return nil, err
+	}
+	if qos > 2 {
+		return nil, spec.Errorf(spec.Invalid, "cannot subscribe to %q with QoS %d: it is 0, 1 or 2", filter, qos)
+	}
+	sub.qos = qos
+	return b.subscribeLocal(ctx, as, sub, deliver)
+}

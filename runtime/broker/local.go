@@ -1,0 +1,240 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// stallLimit is how long a publisher waits for an in-process subscriber that delivers nothing.
+const stallLimit = 30 * time.Second
+
+// subscribeLocal registers an in-process subscriber with its retained messages and starts its goroutine.
+func (b *Broker) subscribeLocal(ctx context.Context, as string, s *subscription, deliver func(Message)) (stop func(), err error) {
+	to := &subscriber{
+		name: as, client: s.name(), local: true,
+		queue:   newQueue(b.limits.LocalMessages, b.limits.LocalBytes, nil),
+		stopped: make(chan struct{}), done: make(chan struct{}),
+	}
+	to.online.Store(true)
+	s.owner = to
+	if err := b.registerLocal(to, s); err != nil {
+		return nil, err
+	}
+	go b.deliverLocal(to, deliver)
+	release := context.AfterFunc(ctx, func() { b.removeLocal(to, s) })
+	return func() {
+		release()
+		b.removeLocal(to, s)
+		<-to.done
+	}, nil
+}
+
+func (b *Broker) registerLocal(to *subscriber, s *subscription) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return spec.Errorf(spec.Unavailable, "cannot subscribe to %q: the broker has stopped", s.name())
+	}
+	id := b.policy.Load().identities[to.name]
+	if !id.maySubscribe(s.filter) {
+		b.stats.refused.Add(1)
+		return spec.Errorf(spec.Forbidden, "cannot subscribe to %q: %q has no permission that covers it", s.name(), to.name)
+	}
+	to.identity.Store(id)
+	b.locals[to] = s
+	b.subscribe(s, true)
+	return nil
+}
+
+// subscribe adds to the index and queues the retained messages. The caller holds Broker.mu.
+func (b *Broker) subscribe(s *subscription, retained bool) (replaced *subscription) {
+	if replaced = b.index.add(s); replaced == nil {
+		s.owner.filters++
+		b.stats.subscriptions.Add(1)
+	}
+	if !retained || s.group != "" {
+		return replaced
+	}
+	id := s.owner.identity.Load()
+	b.retained.match(s.filter, func(m *message) {
+		if !id.may(spec.Read, m.Topic) {
+			return
+		}
+		d := delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, checked: id}
+		if s.id != 0 {
+			d.ids = []int{s.id}
+		}
+		s.owner.queue.force(d)
+	})
+	return replaced
+}
+
+// unsubscribe undoes subscribe. The caller holds Broker.mu.
+func (b *Broker) unsubscribe(s *subscription) {
+	b.index.remove(s)
+	s.owner.filters--
+	b.stats.subscriptions.Add(-1)
+}
+
+// removeLocal ends an in-process subscription; it may be called again.
+func (b *Broker) removeLocal(to *subscriber, s *subscription) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, there := b.locals[to]; !there {
+		return
+	}
+	delete(b.locals, to)
+	b.unsubscribe(s)
+	close(to.stopped)
+	to.queue.close()
+}
+
+// deliverLocal is the goroutine of one in-process subscriber.
+func (b *Broker) deliverLocal(to *subscriber, deliver func(Message)) {
+	defer close(to.done)
+	self := goroutine()
+	b.waits.begin(self, to)
+	defer b.waits.end(self)
+	var batch [32]delivery
+	for {
+		n := to.queue.pop(batch[:])
+		for i := range n {
+			if !b.deliverOne(to, &batch[i], deliver) {
+				return
+			}
+			batch[i] = delivery{}
+		}
+		if n > 0 {
+			continue
+		}
+		select {
+		case <-to.stopped:
+			return
+		case <-to.queue.ready:
+		}
+	}
+}
+
+// deliverOne reports false when the subscription has ended.
+func (b *Broker) deliverOne(to *subscriber, d *delivery, deliver func(Message)) bool {
+	select {
+	case <-to.stopped:
+		return false
+	default:
+	}
+	if to.deliverable(d) {
+		m := d.msg.Message
+		m.QoS, m.Retain = d.qos, d.retain
+		deliver(m)
+		b.stats.sent.Add(1)
+	}
+	to.progress.Add(1)
+	return true
+}
+
+// wait queues d once the full in-process subscriber has room.
+func (b *Broker) wait(ctx context.Context, to *subscriber, d delivery) error {
+	if !b.waits.enter(to) {
+		return b.giveUp(to, d, "it waits for the very callback that publishes: a loop", nil)
+	}
+	defer b.waits.leave()
+	seen := to.progress.Load()
+	stall := time.NewTimer(stallLimit)
+	defer stall.Stop()
+	for {
+		r, room := to.queue.pushOrRoom(d)
+		if r != full {
+			return nil
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return b.giveUp(to, d, "its queue is full and the publisher waits no longer", context.Cause(ctx))
+		case <-stall.C:
+			now := to.progress.Load()
+			if now == seen {
+				return b.giveUp(to, d, "its queue is full and it delivered nothing for "+stallLimit.String(), nil)
+			}
+			seen = now
+			stall.Reset(stallLimit)
+		}
+	}
+}
+
+func (b *Broker) giveUp(to *subscriber, d delivery, why string, cause error) error {
+	b.drop(to, d.msg, why)
+	if cause != nil {
+		return spec.Errorf(spec.Unavailable, "cannot deliver %q to subscriber %q of %q: %s: %w", d.msg.Topic, to.client, to.name, why, cause)
+	}
+	return spec.Errorf(spec.Unavailable, "cannot deliver %q to subscriber %q of %q: %s", d.msg.Topic, to.client, to.name, why)
+}
+
+// waits knows which in-process subscriber's callback waits for which other's queue, and so
+// sees a circle before it closes. Only callbacks that publish from their own goroutine are
+// seen; for others there is stallLimit.
+type waits struct {
+	mu         sync.Mutex
+	delivering map[uint64]*subscriber // by goroutine
+}
+
+func (w *waits) begin(goroutine uint64, s *subscriber) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.delivering == nil {
+		w.delivering = map[uint64]*subscriber{}
+	}
+	w.delivering[goroutine] = s
+}
+
+func (w *waits) end(goroutine uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.delivering, goroutine)
+}
+
+// enter notes that the calling goroutine waits for a subscriber's queue. It reports false,
+// and notes nothing, where that queue could only be emptied by the caller itself.
+func (w *waits) enter(to *subscriber) bool {
+	self := goroutine()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	me := w.delivering[self]
+	if me == nil {
+		return true
+	}
+	for at := to; at != nil; at = at.waits {
+		if at == me {
+			return false
+		}
+	}
+	me.waits = to
+	return true
+}
+
+func (w *waits) leave() {
+	self := goroutine()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if me := w.delivering[self]; me != nil {
+		me.waits = nil
+	}
+}
+
+// goroutine returns the number of the calling goroutine, which its stack trace begins with
+// ("goroutine 18 [running]:"). It is asked for only where a publisher is about to wait.
+func goroutine() uint64 {
+	var buf [40]byte
+	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
+	number, _, _ := bytes.Cut(text, []byte(" "))
+	n, err := strconv.ParseUint(string(number), 10, 64)
+	if err != nil {
+		return 0 // nobody's: circles are then broken by stallLimit
+	}
+	return n
+}

@@ -1,0 +1,138 @@
+package broker
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// policy is what is in force, compiled. It is never changed, only replaced.
+type policy struct {
+	identities map[string]*identity
+	cursor     string
+	revision   int64
+}
+
+// maxRemembered bounds the decisions that one identity remembers.
+const maxRemembered = 16384
+
+// identity is one compiled identity. A nil identity may do nothing. One that a new policy
+// leaves as it was is carried over, with what it remembers.
+type identity struct {
+	spec.Identity
+	read, write []string // the filters granted
+
+	mu         sync.RWMutex
+	remembered map[decision]bool
+}
+
+type decision struct {
+	op    spec.Operation
+	topic string
+}
+
+func compile(s spec.Identity) *identity {
+	id := &identity{Identity: s, remembered: map[decision]bool{}}
+	for _, p := range s.Permissions {
+		if p.Context != spec.MQTT {
+			continue
+		}
+		if p.Operation != spec.Write {
+			id.read = append(id.read, p.Resource)
+		}
+		if p.Operation != spec.Read {
+			id.write = append(id.write, p.Resource)
+		}
+	}
+	return id
+}
+
+// may reports whether the identity may read or write one topic. Decisions are remembered:
+// the second one for a topic is a map access.
+func (id *identity) may(op spec.Operation, topic string) bool {
+	if id == nil {
+		return false
+	}
+	id.mu.RLock()
+	allowed, known := id.remembered[decision{op, topic}]
+	id.mu.RUnlock()
+	if known {
+		return allowed
+	}
+	allowed = id.decide(op, topic)
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	if len(id.remembered) >= maxRemembered {
+		clear(id.remembered)
+	}
+	id.remembered[decision{op, strings.Clone(topic)}] = allowed
+	return allowed
+}
+
+func (id *identity) decide(op spec.Operation, topic string) bool {
+	granted := id.read
+	if op == spec.Write {
+		granted = id.write
+		if reserved(topic) || spec.CheckTopic(topic) != nil {
+			return false
+		}
+	}
+	return slices.ContainsFunc(granted, func(filter string) bool { return spec.TopicMatches(filter, topic) })
+}
+
+// reserved reports whether the topic is one that only the broker writes.
+func reserved(topic string) bool {
+	return strings.HasPrefix(topic, "$SYS/") || strings.HasPrefix(topic, sharePrefix)
+}
+
+// maySubscribe reports whether one granted filter covers the filter asked for.
+func (id *identity) maySubscribe(filter string) bool {
+	return id != nil && slices.ContainsFunc(id.read, func(granted string) bool { return spec.FilterCovers(granted, filter) })
+}
+
+// apply puts a set of identities in force, all at once. Clients whose identity is gone, or
+// whose credential no longer lets in, are disconnected; sessions of identities that are gone end.
+func (b *Broker) apply(set map[string]spec.Identity, cursor string, revision int64) {
+	old := b.policy.Load()
+	next := &policy{identities: make(map[string]*identity, len(set)), cursor: cursor, revision: revision}
+	for name, s := range set {
+		before := old.identities[name]
+		if before != nil && slices.Equal(before.Credentials, s.Credentials) && slices.Equal(before.Permissions, s.Permissions) {
+			next.identities[name] = before
+			continue
+		}
+		next.identities[name] = compile(s)
+	}
+	for _, c := range b.swap(next) {
+		c.stop(errAdministrative)
+	}
+	b.syncOnce.Do(func() { close(b.synced) })
+	b.log.Info("policy in force", "identities", len(set), "revision", revision)
+}
+
+// swap replaces the policy and returns the connections that it shuts out.
+func (b *Broker) swap(next *policy) []*conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.policy.Store(next)
+	for l := range b.locals {
+		l.identity.Store(next.identities[l.name])
+	}
+	var out []*conn
+	for key, s := range b.sessions {
+		id := next.identities[key.user]
+		s.identity.Store(id)
+		if s.conn != nil && (id == nil || !slices.Contains(id.Credentials, s.conn.credential)) {
+			out = append(out, s.conn)
+		}
+		if id == nil {
+			s.expiry = 0 // ends when its connection does
+			if s.conn == nil {
+				b.endSession(s)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// The pauses after a failed accept (out of file descriptors, for one); they double.
+const (
+	firstAcceptPause = 10 * time.Millisecond
+	lastAcceptPause  = time.Second
+)
+
+// accept serves one listener until ctx ends.
+func (b *Broker) accept(ctx context.Context, l net.Listener) error {
+	pause := firstAcceptPause
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = firstAcceptPause
+			b.admit(ctx, nc)
+			continue
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return spec.Errorf(spec.Internal, "cannot accept on %s: %w", l.Addr(), err)
+		}
+		b.log.Warn("cannot accept a connection", "address", l.Addr().String(), "error", err, "retry_in", pause.String())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastAcceptPause)
+	}
+}
+
+// admit starts a connection's goroutine, or closes the connection where there are too many.
+func (b *Broker) admit(ctx context.Context, nc net.Conn) {
+	if b.open.Add(1) > int64(b.limits.Connections) {
+		b.open.Add(-1)
+		b.stats.refused.Add(1)
+		b.log.Warn("connection refused: too many", "remote", nc.RemoteAddr().String(), "limit", b.limits.Connections)
+		if err := nc.Close(); err != nil {
+			b.log.Debug("cannot close a connection", "error", err)
+		}
+		return
+	}
+	b.connections.Go(func() {
+		defer b.open.Add(-1)
+		newConn(ctx, b, nc).serve()
+	})
+}
+
+// housekeep ends expired sessions, sends delayed wills, and publishes $SYS, until ctx ends.
+func (b *Broker) housekeep(ctx context.Context) {
+	const (
+		everySecond = time.Second
+		sysEvery    = 10 // seconds, as Mosquitto has it
+	)
+	tick := time.NewTicker(everySecond)
+	defer tick.Stop()
+	started := time.Now()
+	for n := 0; ; n++ {
+		if n%sysEvery == 0 {
+			b.publishSys(ctx, time.Since(started))
+			b.retained.expire(time.Now())
+		}
+		for _, w := range b.expire(time.Now()) {
+			b.publishWill(ctx, w)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// publishSys publishes the broker's own figures, to whom the policy lets read $SYS.
+func (b *Broker) publishSys(ctx context.Context, up time.Duration) {
+	s := b.Stats()
+	for topic, value := range map[string]int64{
+		"clients/connected":       s.Clients,
+		"clients/total":           s.ClientsTotal,
+		"messages/received":       s.MessagesReceived,
+		"messages/sent":           s.MessagesSent,
+		"messages/dropped":        s.MessagesDropped,
+		"bytes/received":          s.BytesReceived,
+		"bytes/sent":              s.BytesSent,
+		"subscriptions/count":     s.Subscriptions,
+		"retained messages/count": s.Retained,
+		"uptime":                  int64(up / time.Second),
+	} {
+		m := &message{Message: Message{Topic: "$SYS/broker/" + topic, Payload: strconv.AppendInt(nil, value, 10), Retain: true}}
+		if err := b.route(ctx, m, true); err != nil {
+			b.log.Debug("cannot publish $SYS", "error", err)
+			return
+		}
+	}
+}
+
+// guard runs one goroutine of a connection: a panic becomes its error.
+func guard(run func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = newPanic(p)
+		}
+	}()
+	return run()
+}
+
+func newPanic(p any) error { return &panicError{value: fmt.Sprint(p), stack: stack()} }
