@@ -1,0 +1,61 @@
+// Package report writes diagnostics in the forms that people, editors and merge requests
+// read: text, JSON, SARIF 2.1.0, JUnit XML and GitLab's Code Quality.
+package report
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// Text writes one line for each diagnostic and a line that counts them.
+func Text(w io.Writer, files []string, ds []spec.Diagnostic) error {
+	out := bufio.NewWriter(w)
+	failures, warnings := 0, 0
+	for _, d := range ds {
+		if d.Severity == spec.SeverityError {
+			failures++
+		} else {
+			warnings++
+		}
+		fmt.Fprintf(out, "%s: %s: %s [%s]\n", d.Position, d.Severity, d.Message, d.Code)
+		if d.Hint != "" {
+			fmt.Fprintf(out, "    %s\n", d.Hint)
+		}
+	}
+	fmt.Fprintf(out, "%s, %s, %s\n", plural(len(files), "file"), plural(failures, "error"), plural(warnings, "warning"))
+	return out.Flush()
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// JSON writes a list of {file, line, column, end_line, end_column, severity, code, message, hint}.
+func JSON(w io.Writer, _ []string, ds []spec.Diagnostic) error {
+	type finding struct {
+		spec.Position
+		Severity spec.Severity `json:"severity"`
+		Code     string        `json:"code"`
+		Message  string        `json:"message"`
+		Hint     string        `json:"hint"`
+	}
+	list := make([]finding, 0, len(ds))
+	for _, d := range ds {
+		list = append(list, finding{d.Position, d.Severity, d.Code, d.Message, d.Hint})
+	}
+	return encode(w, list)
+}
+
+func encode(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
