@@ -21,9 +21,9 @@ func Text(w io.Writer, files []string, ds []spec.Diagnostic) error {
 		} else {
 			warnings++
 		}
-		fmt.Fprintf(out, "%s: %s: %s [%s]\n", d.Position, d.Severity, d.Message, d.Code)
+		fmt.Fprintln(out, printable(fmt.Sprintf("%s: %s: %s [%s]", d.Position, d.Severity, d.Message, d.Code)))
 		if d.Hint != "" {
-			fmt.Fprintf(out, "    %s\n", d.Hint)
+			fmt.Fprintln(out, "    "+printable(d.Hint))
 		}
 	}
 	fmt.Fprintf(out, "%s, %s, %s\n", plural(len(files), "file"), plural(failures, "error"), plural(warnings, "warning"))
