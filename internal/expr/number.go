@@ -144,3 +144,25 @@ func each(v any, fn func(key string, item any) bool) {
 		v.Range(fn)
 	}
 }
+
+// NonFinite returns the first NaN or infinite number in v, which JSON cannot hold.
+func NonFinite(v any) (f float64, found bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, math.IsNaN(v) || math.IsInf(v, 0)
+	case float32:
+		return NonFinite(float64(v))
+	case []any:
+		for _, item := range v {
+			if f, found = NonFinite(item); found {
+				return f, true
+			}
+		}
+	case map[string]any, object:
+		each(v, func(_ string, item any) bool {
+			f, found = NonFinite(item)
+			return !found
+		})
+	}
+	return f, found
+}
