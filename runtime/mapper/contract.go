@@ -41,6 +41,8 @@ type Driver struct {
 
 // Config is what a driver gets for one connection.
 type Config struct {
+	// Name is the connection's, unique in the instance ("press::plc"): for sessions that need one.
+	Name       string
 	Properties json.RawMessage // the resolved "connection" object of the Connection resource
 	Log        *slog.Logger    // carries the service and resource
 	// ClientCertificate returns the data directory's one OPC UA application instance
@@ -73,6 +75,22 @@ type Point interface {
 	// Schedule says how a subscribe endpoint is polled; the zero Schedule means that the
 	// machine pushes (Session.Subscribe).
 	Schedule() Schedule
+}
+
+// Passthrough is what a Point implements if its writes may take any bytes. A request that is no JSON then
+// reaches Session.Write with a nil Value and its bytes in Raw, instead of being refused.
+type Passthrough interface {
+	Passthrough() bool
+}
+
+// PubSub is what a Session implements if mappings can listen and publish on its connection
+// (an external MQTT broker).
+type PubSub interface {
+	// Publish returns when the far broker has taken the message over (acknowledged, for QoS 1 and 2).
+	Publish(ctx context.Context, m Message) error
+	// SubscribeTopic delivers as Bus.Subscribe does. While deliver blocks, it holds back that
+	// session's other topics too. Stop returns after the last deliver has returned.
+	SubscribeTopic(ctx context.Context, filter string, qos byte, deliver func(Message)) (stop func(), err error)
 }
 
 // Schedule is either an interval or a cron expression (5 fields, or 6 with seconds first).

@@ -1,0 +1,51 @@
+package mapper
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/millwright/millwright/internal/commissioning"
+)
+
+// pauses are growing delays with a tenth of jitter, so that a thousand clients of one
+// machine do not come back in step.
+type pauses struct {
+	first, last time.Duration
+	factor      float64
+	now         time.Duration
+}
+
+func strategyPauses(s commissioning.Strategy) pauses {
+	p := pauses{
+		first:  time.Duration(s.InitialDelay) * time.Millisecond,
+		last:   time.Duration(s.MaxDelay) * time.Millisecond,
+		factor: s.IncrementFactor,
+	}
+	p.first = max(p.first, time.Millisecond)
+	p.last = max(p.last, p.first)
+	p.factor = max(p.factor, 1)
+	return p
+}
+
+// next returns how long to wait before the next attempt.
+func (p *pauses) next() time.Duration {
+	p.now = min(max(p.now, p.first), p.last)
+	d := p.now
+	p.now = min(time.Duration(float64(p.now)*p.factor), p.last)
+	return d - d/10 + rand.N(d/5+1)
+}
+
+func (p *pauses) reset() { p.now = 0 }
+
+// sleep waits for d or until ctx ends, and reports whether d has passed.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
