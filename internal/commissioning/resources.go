@@ -32,7 +32,7 @@ type Endpoint struct {
 	QoS         int            `json:"qos" default:"0" enum:"0,1,2" doc:"MQTT quality of service of what is published."`
 	Retain      bool           `json:"retain" default:"false" doc:"Whether the broker keeps the last value."`
 	TargetState string         `json:"targetState" default:"enabled" enum:"enabled,disabled" doc:"Whether the endpoint is to run."`
-	AgentName   string         `json:"agentName" default:"protocol-mapper" doc:"The mapper that runs it."`
+	AgentName   string         `json:"agentName" default:"protocol-mapper" doc:"The mapper that runs it: the one that its connection names."`
 	Buffering   *Buffering     `json:"buffering,omitempty" doc:"How values are kept while the broker cannot be reached."`
 }
 
