@@ -90,7 +90,9 @@ func decode(pk *packets.Packet, body []byte) error {
 		if len(body) > 0 {
 			return packets.ErrMalformedPacket
 		}
-	default: // what only servers send, the reserved type 0, and AUTH, which no login here uses
+	case packets.Reserved:
+		return packets.ErrMalformedPacket
+	default: // what only servers send, and AUTH, which no login here uses
 		return packets.ErrProtocolViolation
 	}
 	if err != nil && !errors.As(err, new(packets.Code)) {
