@@ -112,7 +112,7 @@ func (r *reconciler) diff(want map[string]spec.Resource) (stop, start []string) 
 }
 
 func same(a, b spec.Resource) bool {
-	return a.Service == b.Service && a.ID == b.ID && a.Type == b.Type && string(a.Properties) == string(b.Properties)
+	return a.Service == b.Service && a.ID == b.ID && a.Type == b.Type && a.Generation == b.Generation && string(a.Properties) == string(b.Properties)
 }
 
 // byType orders connections before those who use them.

@@ -1,0 +1,151 @@
+package mqtt
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/mapper"
+)
+
+const (
+	// exactID is the subscription identifier of all filters without wildcards: they cannot overlap.
+	exactID = 1
+	// unclaimedLimit is how many messages of a kept session wait for their subscription.
+	unclaimedLimit = 10000
+)
+
+// route is where the messages of one subscription go.
+type route struct {
+	id      string
+	filter  string
+	qos     byte
+	deliver func(mapper.Message)
+
+	mu     sync.Mutex // held while delivering
+	closed bool
+}
+
+func (r *route) send(m mapper.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.deliver(m)
+	}
+}
+
+// routes finds the subscriptions of a message.
+type routes struct {
+	mu       sync.RWMutex
+	byID     map[string]*route
+	byFilter map[string][]*route
+	wild     map[string]int // wildcard filters and their subscription identifiers
+	lastID   int
+	// Messages that a kept session brought before its subscriptions were made again.
+	unclaimed []mapper.Message
+	keep      bool
+}
+
+func newRoutes(keep bool) *routes {
+	return &routes{byID: map[string]*route{}, byFilter: map[string][]*route{}, wild: map[string]int{}, lastID: exactID, keep: keep}
+}
+
+// isWild reports a filter that may match several topics.
+func isWild(filter string) bool {
+	return strings.ContainsAny(filter, "+#") || strings.HasPrefix(filter, "$share/")
+}
+
+// add registers a route and returns what to subscribe to: the highest QoS of the filter's routes.
+func (t *routes) add(r *route) filter {
+	t.mu.Lock()
+	t.byID[r.id] = r
+	t.byFilter[r.filter] = append(t.byFilter[r.filter], r)
+	f := filter{text: r.filter, id: exactID}
+	for _, other := range t.byFilter[r.filter] {
+		f.qos = max(f.qos, other.qos)
+	}
+	if isWild(r.filter) {
+		if t.wild[r.filter] == 0 {
+			t.lastID++
+			t.wild[r.filter] = t.lastID
+		}
+		f.id = t.wild[r.filter]
+	}
+	claimed := t.claim(r)
+	t.mu.Unlock()
+	for _, m := range claimed {
+		r.send(m)
+	}
+	return f
+}
+
+// claim takes the waiting messages that match. The caller holds the lock.
+func (t *routes) claim(r *route) []mapper.Message {
+	var claimed []mapper.Message
+	t.unclaimed = slices.DeleteFunc(t.unclaimed, func(m mapper.Message) bool {
+		if !spec.TopicMatches(plainFilter(r.filter), m.Topic) {
+			return false
+		}
+		claimed = append(claimed, m)
+		return true
+	})
+	return claimed
+}
+
+// remove ends a route. It returns after its last delivery; last says that nobody else uses the filter.
+func (t *routes) remove(id string) (filter string, last bool) {
+	t.mu.Lock()
+	r := t.byID[id]
+	if r == nil {
+		t.mu.Unlock()
+		return "", false
+	}
+	delete(t.byID, id)
+	rest := slices.DeleteFunc(slices.Clone(t.byFilter[r.filter]), func(o *route) bool { return o == r })
+	t.byFilter[r.filter] = rest
+	if len(rest) == 0 {
+		delete(t.byFilter, r.filter)
+		delete(t.wild, r.filter)
+	}
+	t.mu.Unlock()
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	return r.filter, len(rest) == 0
+}
+
+// dispatch delivers a message. Ids are its subscription identifiers, if the broker gave any: then it
+// goes to those subscriptions alone, since a broker may send one copy for each.
+func (t *routes) dispatch(m mapper.Message, ids []int) {
+	if m.Payload == nil {
+		m.Payload = []byte{}
+	}
+	for _, r := range t.find(m, ids) {
+		r.send(m)
+	}
+}
+
+func (t *routes) find(m mapper.Message, ids []int) []*route {
+	t.mu.RLock()
+	var found []*route
+	if len(ids) == 0 || slices.Contains(ids, exactID) {
+		found = append(found, t.byFilter[m.Topic]...)
+	}
+	for f, id := range t.wild {
+		if len(ids) == 0 && spec.TopicMatches(plainFilter(f), m.Topic) || slices.Contains(ids, id) {
+			found = append(found, t.byFilter[f]...)
+		}
+	}
+	t.mu.RUnlock()
+	if len(found) > 0 || !t.keep {
+		return found
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.unclaimed) >= unclaimedLimit {
+		t.unclaimed = t.unclaimed[1:]
+	}
+	t.unclaimed = append(t.unclaimed, m)
+	return nil
+}
