@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -60,7 +61,7 @@ func (c *control) send(events ...spec.Event[spec.Identity]) {
 	defer c.mu.Unlock()
 	c.revision++
 	events = append(events, spec.Event[spec.Identity]{
-		Type: spec.EventSynced, Cursor: "test-" + string(rune('0'+c.revision)), Revision: c.revision,
+		Type: spec.EventSynced, Cursor: "test-" + strconv.FormatInt(c.revision, 10), Revision: c.revision,
 	})
 	c.groups = append(c.groups, events)
 	close(c.changed)
@@ -76,7 +77,14 @@ func (c *control) Watch(ctx context.Context, after string, handle func(spec.Even
 	if fail != nil {
 		return fail
 	}
-	for at := 0; ; {
+	at := 0
+	if n, resumed := strings.CutPrefix(after, "test-"); resumed {
+		var err error
+		if at, err = strconv.Atoi(n); err != nil {
+			return err
+		}
+	}
+	for {
 		c.mu.Lock()
 		var group []spec.Event[spec.Identity]
 		if at < len(c.groups) {

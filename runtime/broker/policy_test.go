@@ -1,0 +1,307 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+func TestPolicySubscribe(t *testing.T) {
+	p := start(t, Limits{}, identityOf("line1", "r a/+/c", "r b/#", "w w", "r $SYS/broker/uptime"))
+	w := p.connect(t, "line1", "c")
+	filters := []string{"a/+/c", "a/x/c", "a/#", "b", "b/+/#", "#", "w", "$share/g/b/x", "$share/g/a/#", "$SYS/broker/uptime", "$SYS/#", "b/#/x", "$share/g"}
+	want := []byte{1, 1, 0x87, 1, 1, 0x87, 0x87, 1, 0x87, 1, 0x87, 0x8F, 0x8F}
+	if got := w.subscribe(1, filters...); !slices.Equal(got, want) {
+		t.Errorf("SUBACK %#x\nwant   %#x", got, want)
+	}
+	old := p.dial(t)
+	old.version = 4
+	old.send(connectPacket("line1", "old"))
+	old.expect(packets.Connack)
+	if got := old.subscribe(1, "b", "a/#"); !slices.Equal(got, []byte{1, 0x80}) {
+		t.Errorf("SUBACK of MQTT 3.1.1 %#x", got)
+	}
+}
+
+func TestPolicyPublish(t *testing.T) {
+	p := start(t, Limits{}, identityOf("line1", "w a/#", "r #"))
+	got := p.collect(t, "line1", "#")
+	w := p.connect(t, "line1", "c")
+	w.publish("b", "refused", 0, 0)
+	w.publish("b", "refused", 1, 1)
+	if ack := w.expect(packets.Puback); ack.ReasonCode != 0x87 {
+		t.Errorf("PUBACK %#x, want 0x87", ack.ReasonCode)
+	}
+	w.publish("$SYS/a", "refused", 2, 2)
+	if ack := w.expect(packets.Pubrec); ack.ReasonCode != 0x87 {
+		t.Errorf("PUBREC %#x, want 0x87", ack.ReasonCode)
+	}
+	old := p.dial(t)
+	old.version = 4
+	old.send(connectPacket("line1", "old"))
+	old.expect(packets.Connack)
+	old.publish("b", "refused", 0, 0)
+	old.ping()
+	old.publish("b", "refused", 1, 1) // MQTT 3 cannot say no but by closing
+	old.expectEnd()
+	p.nothingMore(t, "line1", "a", got)
+	if got := p.Stats().Refused; got != 5 {
+		t.Errorf("Refused is %d, want 5", got)
+	}
+}
+
+// A permission that is taken away stops delivery at once, in process and on the network,
+// also of what is queued and retained; one that is given back lets it go on.
+func TestPolicyRevoked(t *testing.T) {
+	all, none := identityOf("line1", "r a/#"), identityOf("line1", "r other")
+	source := identityOf("source", "w #")
+	p := start(t, Limits{}, all, source)
+	p.publish(t, "source", Message{Topic: "a/r", Payload: []byte("kept"), Retain: true})
+	got := p.collect(t, "line1", "a/#")
+	next(t, got)
+	w := p.connect(t, "line1", "c")
+	w.subscribe(1, "a/#")
+	w.expectMessage("a/r", "kept")
+	p.publish(t, "source", Message{Topic: "a/b", Payload: []byte("before")})
+	w.expectMessage("a/b", "before")
+	next(t, got)
+
+	p.set(none, source)
+	p.awaitRevision(t, 2)
+	p.publish(t, "source", Message{Topic: "a/b", Payload: []byte("secret"), QoS: 1})
+	if code := w.subscribe(1, "a/#"); code[0] != 0x87 {
+		t.Errorf("SUBACK %#x", code)
+	}
+	w.ping()
+	p.set(all, source)
+	p.awaitRevision(t, 3)
+	p.publish(t, "source", Message{Topic: "a/b", Payload: []byte("after")})
+	w.expectMessage("a/b", "after")
+	if m := next(t, got); string(m.Payload) != "after" {
+		t.Errorf("got %q", m.Payload)
+	}
+}
+
+func TestPolicyRevokedWhileQueued(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := offline(t, Limits{}, identityOf("a", "rw #"))
+		gate := make(chan struct{})
+		var got []string
+		stop, err := b.Subscribe(t.Context(), "a", "#", 0, func(m Message) { got = append(got, m.Topic); <-gate })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range []string{"x", "x", "y", "x"} {
+			if err := b.Publish(t.Context(), "a", Message{Topic: topic}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		b.apply(map[string]spec.Identity{"a": identityOf("a", "r y")}, "", 2)
+		close(gate)
+		synctest.Wait()
+		b.apply(nil, "", 3)
+		stop()
+		if !slices.Equal(got, []string{"x", "y"}) {
+			t.Errorf("delivered %v", got)
+		}
+	})
+}
+
+func TestPolicyIdentityGone(t *testing.T) {
+	line1, line2 := identityOf("line1", "rw #"), identityOf("line2", "rw #")
+	p := start(t, Limits{}, line1, line2)
+	one := p.connect(t, "line1", "c")
+	two := p.connect(t, "line2", "c")
+	away, _ := p.connectSession(t, "line1", "away", 5)
+	away.subscribe(1, "a")
+	away.nc.Close()
+	p.awaitClients(t, 2)
+
+	more := line2
+	more.Credentials = append([]string{"plain$another"}, line2.Credentials...) // disturbs nobody
+	p.send(spec.Event[spec.Identity]{Type: spec.EventPut, Key: "line2", Value: more},
+		spec.Event[spec.Identity]{Type: spec.EventDelete, Key: "line1"})
+	if reason := one.expectEnd(); reason != 0x98 {
+		t.Errorf("DISCONNECT %#x, want 0x98", reason)
+	}
+	two.ping()
+	if got := p.Stats().Subscriptions; got != 0 {
+		t.Errorf("%d subscriptions of an identity that is gone", got)
+	}
+	changed := line2
+	changed.Credentials = []string{"plain$another"}
+	p.set(changed)
+	if reason := two.expectEnd(); reason != 0x98 {
+		t.Errorf("DISCONNECT %#x, want 0x98", reason)
+	}
+}
+
+// recorder notes what was verified.
+type recorder struct {
+	mu     sync.Mutex
+	hashes []string
+	err    error
+}
+
+func (r *recorder) verify(_ context.Context, hash, secret string) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hashes = append(r.hashes, hash)
+	return strings.HasSuffix(hash, "$"+secret), r.err
+}
+
+// Every login that fails costs at least one slow verification, whether the user exists or not.
+func TestPolicyLoginTime(t *testing.T) {
+	slow := spec.Identity{Name: "slow", Credentials: []string{argonPrefix + "right", "$sha256$token"}}
+	token := spec.Identity{Name: "token", Credentials: []string{"$sha256$right"}}
+	for _, tc := range []struct {
+		user, secret string
+		want         []string
+	}{
+		{"unknown", "x", []string{dummyHash}},
+		{"token", "x", []string{"$sha256$right", dummyHash}},
+		{"none", "x", []string{dummyHash}},
+		{"slow", "x", []string{"$sha256$token", argonPrefix + "right"}},
+		{"slow", "token", []string{"$sha256$token"}},
+		{"token", "right", []string{"$sha256$right"}},
+	} {
+		r := &recorder{}
+		b := offline(t, Limits{}, slow, token, spec.Identity{Name: "none"})
+		b.opts.Verify = r.verify
+		hash, err := b.login(t.Context(), tc.user, tc.secret)
+		if !slices.Equal(r.hashes, tc.want) {
+			t.Errorf("%s/%s verified %q, want %q", tc.user, tc.secret, r.hashes, tc.want)
+		}
+		if (err == nil) != strings.HasSuffix(hash, "$"+tc.secret) {
+			t.Errorf("%s/%s: %q, %v", tc.user, tc.secret, hash, err)
+		}
+	}
+}
+
+func TestPolicyVerifierBusy(t *testing.T) {
+	r := &recorder{err: spec.Errorf(spec.Unavailable, "busy")}
+	p := startOptions(t, Options{Dir: t.TempDir(), Verify: r.verify}, newControl(identityOf("line1")))
+	for version, want := range map[byte]byte{5: 0x89, 4: 3} {
+		w := p.dial(t)
+		w.version = version
+		w.send(connectPacket("line1", "c"))
+		if got := w.expect(packets.Connack).ReasonCode; got != want {
+			t.Errorf("CONNACK %#x, want %#x", got, want)
+		}
+	}
+}
+
+// A broker without its control plane authorises from the copy on disk.
+func TestPolicyOnDisk(t *testing.T) {
+	dir := t.TempDir()
+	p := startOptions(t, Options{Dir: dir}, newControl(identityOf("line1", "rw #")))
+	p.stop()
+	info, err := os.Stat(filepath.Join(dir, policyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v", info.Mode())
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policy.json.123.tmp"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(Options{Dir: dir, Verify: verifyPlain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-b.Synced()
+	if b.Revision() != 1 {
+		t.Errorf("revision %d", b.Revision())
+	}
+	if err := b.Publish(t.Context(), "line1", Message{Topic: "a"}); err != nil {
+		t.Error(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+}
+
+func TestPolicyOnDiskDamaged(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty":     "",
+		"cut":       `{"format":1,"cursor":"c","revision":7,"sha256":"00","identities":[{"na`,
+		"falsified": `{"format":1,"cursor":"c","revision":7,"sha256":"00","identities":[{"name":"line1","permissions":[{"resource":"#","operation":"readWrite","context":"mqtt"}]}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, policyFile), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			b, err := New(Options{Dir: dir, Verify: verifyPlain})
+			if err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-b.Synced():
+				t.Error("a damaged policy is in force")
+			default:
+			}
+			wantKind(t, b.Publish(t.Context(), "line1", Message{Topic: "a"}), spec.Forbidden)
+		})
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, policyFile), []byte(`{"format":2}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := New(Options{Dir: dir, Verify: verifyPlain})
+	wantKind(t, err, spec.Invalid)
+}
+
+// A watch that fails is tried again from the last cursor, with growing pauses.
+func TestPolicyWatchRetried(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		c := newControl(identityOf("line1"))
+		c.fail = errors.New("unreachable")
+		b, err := New(Options{Dir: dir, Verify: verifyPlain, Watch: c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Run(ctx) }()
+		<-b.Synced()
+		c.send(spec.Event[spec.Identity]{Type: "unheard of"})
+		synctest.Wait()
+		time.Sleep(2 * firstRetry)
+		synctest.Wait()
+		if want := []string{"", "", "test-1"}; len(c.watches) < 3 || !slices.Equal(c.watches[:3], want) {
+			t.Errorf("watched after %q, want %q", c.watches, want)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPolicyRemembersBounded(t *testing.T) {
+	id := compile(identityOf("a", "r a/#"))
+	for i := range 3 * maxRemembered {
+		if !id.may(spec.Read, "a/"+strings.Repeat("x", i%7)+string(rune('a'+i%26))+time.Duration(i).String()) {
+			t.Fatal("refused")
+		}
+	}
+	if len(id.remembered) > maxRemembered {
+		t.Errorf("%d decisions remembered", len(id.remembered))
+	}
+}
