@@ -39,6 +39,7 @@ type Mapper struct {
 	mu    sync.Mutex
 	units map[string]unit // by resource key
 
+	synced   chan struct{} // closed when a desired state was taken over
 	changed  chan struct{} // capacity 1: a status changed
 	takeover chan struct{} // capacity 1: a revision was taken over
 	recheck  atomic.Bool   // the next report must be a full one
@@ -69,6 +70,7 @@ func New(opts Options) (*Mapper, error) {
 		drivers:  map[string]Driver{},
 		cache:    cache,
 		units:    map[string]unit{},
+		synced:   make(chan struct{}),
 		changed:  make(chan struct{}, 1),
 		takeover: make(chan struct{}, 1),
 	}
@@ -112,6 +114,9 @@ func (m *Mapper) Status() []spec.ResourceStatus {
 
 // Revision returns the revision of the desired state that has been taken over (0: none yet).
 func (m *Mapper) Revision() int64 { return m.revision.Load() }
+
+// Synced is closed when the first desired state, from the disk or the watch, was taken over.
+func (m *Mapper) Synced() <-chan struct{} { return m.synced }
 
 // Abandoned counts the calls to drivers that were given up because they never returned.
 func (m *Mapper) Abandoned() int64 { return m.abandoned.Load() }

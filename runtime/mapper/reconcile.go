@@ -39,11 +39,13 @@ func (m *Mapper) reconcileLoop(ctx context.Context, mail *mailbox, saved string)
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	r := &reconciler{m: m, ctx: work, running: map[string]spec.Resource{}, starts: map[string]uint64{}, needs: map[string][]string{}}
+	first := sync.OnceFunc(func() { close(m.synced) })
 	for {
 		select {
 		case d := <-mail.newest:
 			r.apply(d.resources)
 			m.revision.Store(d.revision)
+			first()
 			wake(m.takeover)
 			if d.cursor == saved {
 				continue

@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 	for _, version := range []int{5, 4} {
 		t.Run("version"+strconv.Itoa(version), func(t *testing.T) {
 			mappertest.Run(t, mappertest.Harness{
-				Driver: Driver,
+				Driver: Driver(),
 				Start:  startBroker,
 				Connection: func(host string, port int) map[string]any {
 					return map[string]any{"host": host, "port": port, "protocolVersion": version}

@@ -20,7 +20,7 @@ import (
 )
 
 // Driver is the MQTT protocol.
-var Driver = mapper.Driver{Spec: protocol.Mqtt, New: New}
+func Driver() mapper.Driver { return mapper.Driver{Spec: protocol.Mqtt, New: New} }
 
 // connector dials one broker.
 type connector struct {
