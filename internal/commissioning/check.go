@@ -17,8 +17,14 @@ type scope struct {
 	path      string // of the object within the resource, for messages
 	operation string // "subscribe", "read" or "write", within an address
 	strict    bool   // an unknown key that sounds like security is an error
+	closed    bool   // any unknown key is an error
 	// replace checks some keys in a way of their own; a nil result leaves the key out.
 	replace map[string]func(n *node, path string) any
+}
+
+// inner is the scope of a value within; replace holds for one object only.
+func (s scope) inner(path string) scope {
+	return scope{path: path, operation: s.operation, strict: s.strict, closed: s.closed}
 }
 
 func (s scope) below(name string) string { return strings.TrimPrefix(s.path+"."+name, ".") }
@@ -66,7 +72,7 @@ func (e *evaluator) fieldValue(f *shape.Field, v *node, at scope) any {
 	if replace := at.replace[f.Name]; replace != nil {
 		return replace(v, path)
 	}
-	return e.value(f.Shape, f, v, scope{path: path, operation: at.operation, strict: at.strict})
+	return e.value(f.Shape, f, v, at.inner(path))
 }
 
 func (e *evaluator) missing(f *shape.Field, n *node, at scope) {
@@ -108,7 +114,7 @@ func (e *evaluator) collectAliases(n *node, container string, group map[string]s
 	for _, f := range n.fields {
 		name, ok := group[f.name]
 		if !ok {
-			e.unknown(f.key, f.name, sortedKeys(group), scope{path: at.below(container), strict: at.strict})
+			e.unknown(f.key, f.name, sortedKeys(group), at.inner(at.below(container)))
 			continue
 		}
 		if first := given[name]; !first.absent() && !same(first, f.value) {
@@ -144,6 +150,10 @@ func (e *evaluator) unknown(key *node, name string, candidates []string, at scop
 			hint = "remove it, or correct its name: a link must not run open by a slip of the pen"
 		}
 		e.error(key, "unknown-security-property", hint, message)
+		return
+	}
+	if at.closed {
+		e.error(key, "unknown-property", hint, message)
 		return
 	}
 	e.warn(key, "unknown-property", hint, message)
@@ -220,7 +230,7 @@ func (e *evaluator) value(s *shape.Shape, f *shape.Field, n *node, at scope) any
 	}
 	switch s.Type {
 	case shape.Object:
-		return wrapMap(e.object(s, n, scope{path: at.path, operation: at.operation, strict: at.strict}))
+		return wrapMap(e.object(s, n, at.inner(at.path)))
 	case shape.List:
 		return e.listValue(s, f, n, at)
 	case shape.Map:
@@ -259,7 +269,7 @@ func (e *evaluator) listValue(s *shape.Shape, f *shape.Field, n *node, at scope)
 	out := make([]any, 0, len(items))
 	for i, item := range items {
 		path := fmt.Sprintf("%s[%d]", at.path, i)
-		if v := e.value(s.Elem, elem, item, scope{path: path, operation: at.operation, strict: at.strict}); v != nil {
+		if v := e.value(s.Elem, elem, item, at.inner(path)); v != nil {
 			out = append(out, v)
 		}
 	}
@@ -283,7 +293,7 @@ func (e *evaluator) mapValue(s *shape.Shape, f *shape.Field, n *node, at scope) 
 			elem.Scalars = f.Scalars
 			elem.Sensitive = f.SecretKeys && secretName.MatchString(entry.name)
 		}
-		if v := e.value(s.Elem, &elem, entry.value, scope{path: at.below(entry.name), operation: at.operation}); v != nil {
+		if v := e.value(s.Elem, &elem, entry.value, at.inner(at.below(entry.name))); v != nil {
 			out[entry.name] = v
 		}
 	}

@@ -12,7 +12,13 @@ import (
 // symbolic. With an error among the diagnostics the Service is still returned as far as it
 // makes sense, for editors, but must not be installed. Parse's diagnostics are not repeated.
 func (f *File) Evaluate(in Input) (*Service, []spec.Diagnostic) {
-	e := &evaluator{
+	e := newEvaluator(f, in)
+	s := e.service()
+	return s, e.sorted()
+}
+
+func newEvaluator(f *File, in Input) *evaluator {
+	return &evaluator{
 		reporter:   &reporter{name: f.Name, lines: f.lines},
 		file:       f,
 		input:      in,
@@ -23,8 +29,6 @@ func (f *File) Evaluate(in Input) (*Service, []spec.Diagnostic) {
 		nodes:      maxUnfolded,
 		bytes:      maxUnfoldedBytes,
 	}
-	s := e.service()
-	return s, e.sorted()
 }
 
 func (e *evaluator) service() *Service {

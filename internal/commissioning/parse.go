@@ -58,13 +58,13 @@ func parseYAML(r *reporter, src []byte) *node {
 		return nil
 	}
 	if document.Kind == 0 || len(document.Content) == 0 {
-		r.error(&node{line: 1, column: 1}, "empty-file", "a commissioning file holds at least description and resources", "the file is empty")
+		r.error(&node{line: 1, column: 1}, "empty-file", "", "the file is empty")
 		return nil
 	}
 	c := converter{r: r, done: map[*yaml.Node]*node{}, open: map[*yaml.Node]bool{}}
 	root := c.convert(document.Content[0], 0)
 	if root.kind != object {
-		r.error(root, "not-a-map", "begin with description:, metadata: and resources:", fmt.Sprintf("the file holds a %s, not a map", root.kind))
+		r.error(root, "not-a-map", "", fmt.Sprintf("the file holds a %s, not a map", root.kind))
 		return nil
 	}
 	return root

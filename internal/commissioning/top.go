@@ -12,6 +12,10 @@ var topKeys = []string{"description", "metadata", "parameters", "definitions", "
 // checkTop checks what stands at the top of a file.
 func checkTop(r *reporter, root *node) {
 	for _, f := range root.fields {
+		if f.name == "stack" {
+			r.error(f.key, "mixed-file", "a stack file names its commissioning files under services", "a commissioning file cannot hold stack")
+			continue
+		}
 		if !slices.Contains(topKeys, f.name) {
 			r.warn(f.key, "unknown-property", didYouMean(f.name, topKeys), fmt.Sprintf("unknown property %q", f.name))
 		}

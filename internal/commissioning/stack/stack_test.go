@@ -1,0 +1,134 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+const plant = `stack: plant-a
+instance: {install_path: /opt/millwright}
+roles:
+  - {name: operators, permissions: [{resource: plant/#, operation: read, context: mqtt}]}
+users:
+  - {username: line1, password: {env: LINE1_PASSWORD}, roles: [operators]}
+  - username: line2
+    password: {file: secrets/line2}
+  - username: line3
+    password: "12345"
+    roles: []
+services:
+  - {id: press, commissioning_file: ./press.yml, parameters: {host: 10.0.0.7, total: 9007199254740993}}
+  - {id: old, state: absent}
+`
+
+func sources(files map[string]string) Sources {
+	return Sources{
+		Env: func(name string) (string, bool) { return "from-" + name, name == "LINE1_PASSWORD" },
+		File: func(path string) ([]byte, error) {
+			text, ok := files[path]
+			if !ok {
+				return nil, errors.New("no such file")
+			}
+			return []byte(text), nil
+		},
+	}
+}
+
+func TestStack(t *testing.T) {
+	s, ds := Parse("halls/plant.yaml", []byte(plant))
+	if len(ds) > 0 {
+		t.Fatalf("unexpected findings: %v", ds)
+	}
+	if s.Owner() != "stack:plant-a" || s.Instance["install_path"] != "/opt/millwright" {
+		t.Errorf("got owner %q, instance %v", s.Owner(), s.Instance)
+	}
+	want := []spec.Role{{Name: "operators", Permissions: []spec.Permission{{Resource: "plant/#", Operation: spec.Read, Context: spec.MQTT}}}}
+	if !reflect.DeepEqual(s.Roles, want) {
+		t.Errorf("got roles %+v", s.Roles)
+	}
+	users, services, ds := s.Load(sources(map[string]string{"halls/secrets/line2": "hunter22\n", "halls/press.yml": "resources: {}\n"}))
+	if len(ds) > 0 {
+		t.Fatalf("unexpected findings: %v", ds)
+	}
+	for i, want := range []string{"from-LINE1_PASSWORD", "hunter22", "12345"} {
+		if *users[i].Password != want {
+			t.Errorf("user %d has password %q, want %q", i, *users[i].Password, want)
+		}
+	}
+	if users[1].Roles != nil || users[2].Roles == nil {
+		t.Errorf("a list that is not given must stay nil (%v), an empty one empty (%v)", users[1].Roles, users[2].Roles)
+	}
+	if services[0].CommissioningFile != "halls/press.yml" || services[0].Commissioning != "resources: {}\n" {
+		t.Errorf("got service %+v", services[0])
+	}
+	if total := services[0].Parameters["total"]; total == nil || !strings.Contains(fmt.Sprint(total), "9007199254740993") {
+		t.Errorf("total lost digits: %v", total)
+	}
+	if services[1].State != spec.Absent {
+		t.Errorf("got service %+v", services[1])
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for name, c := range map[string]struct{ src, want string }{
+		"no map":           {"- a\n", "f.yaml:1:1: error: the file holds a list, not a map [not-a-map]"},
+		"both kinds":       {"stack: a\nresources: {}\n", "f.yaml:2:1: error: a stack file cannot hold resources (put it into a commissioning file and name that under services) [mixed-file]"},
+		"slip":             {"stack: a\nservice: []\n", `f.yaml:2:1: error: unknown property "service" (did you mean "services"?) [unknown-property]`},
+		"bad name":         {"stack: a b\n", `f.yaml:1:8: error: cannot name a stack "a b": use 1 to 64 of letters, digits, "_", ".", "@", "-" [bad-id]`},
+		"bad operation":    {"stack: a\nroles:\n  - {name: r, permissions: [{resource: a, operation: own, context: mqtt}]}\n", "f.yaml:3:54"},
+		"no file":          {"stack: a\nservices:\n  - id: press\n", "f.yaml:3:5: error: services[0].commissioning_file is missing"},
+		"twice":            {"stack: a\nroles: [{name: r}, {name: r}]\n", `f.yaml:2:20: error: role "r" is already declared`},
+		"short password":   {"stack: a\nusers:\n  - {username: u, password: abc}\n", "fewer than 5 characters"},
+		"number":           {"stack: a\nusers:\n  - {username: u, password: 12345}\n", "f.yaml:3:29: error: password must be text"},
+		"env and file":     {"stack: a\nusers:\n  - {username: u, password: {env: A, file: b}}\n", "password must be text"},
+		"reserved in name": {"stack: a\nusers:\n  - {username: 'service:x'}\n", "cannot name a user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ds := Parse("f.yaml", []byte(c.src))
+			var lines []string
+			for _, d := range ds {
+				lines = append(lines, d.String()+" ["+d.Code+"]")
+			}
+			if all := strings.Join(lines, "\n"); !strings.Contains(all, c.want) {
+				t.Errorf("got\n%s\nwant %s", all, c.want)
+			}
+		})
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	s, ds := Parse("plant.yaml", []byte("stack: a\nusers:\n  - {username: u, password: {env: NONE}}\nservices:\n  - {id: a, commissioning_file: no.yml}\n"))
+	if len(ds) > 0 {
+		t.Fatal(ds)
+	}
+	_, _, ds = s.Load(sources(nil))
+	if len(ds) != 2 || ds[0].Line != 3 || ds[1].Line != 5 || ds[1].Column != 33 {
+		t.Errorf("got %v", ds)
+	}
+}
+
+func TestKind(t *testing.T) {
+	for src, want := range map[string]bool{
+		"stack: a\n": true, "{stack: a}": true, "resources: {}\n": false, "": false, "a: [": false,
+		"description: |\n  stack: a\nresources: {}\n": false,
+	} {
+		if got := Kind([]byte(src)); got != want {
+			t.Errorf("Kind(%q) = %v", src, got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(plant))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		s, _ := Parse("f.yaml", src)
+		if s != nil {
+			s.Load(sources(nil))
+		}
+	})
+}
