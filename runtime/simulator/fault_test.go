@@ -15,7 +15,7 @@ func echo(t *testing.T) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { l.Close() }) //nolint:errcheck // the test is over
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -23,8 +23,8 @@ func echo(t *testing.T) net.Listener {
 				return
 			}
 			go func() {
-				defer c.Close()
-				io.Copy(c, c)
+				defer c.Close() //nolint:errcheck // nothing is left to be told
+				io.Copy(c, c)   //nolint:errcheck // the other end tells
 			}()
 		}
 	}()
@@ -43,7 +43,7 @@ func dialLine(t *testing.T, addr string) line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
+	t.Cleanup(func() { c.Close() }) //nolint:errcheck // the test is over
 	return line{t, c, bufio.NewReader(c)}
 }
 
@@ -62,6 +62,13 @@ func (l line) expect(text string) {
 	}
 }
 
+func (l line) deadline(at time.Time) {
+	l.t.Helper()
+	if err := l.SetReadDeadline(at); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
 // ended waits until the connection is over.
 func (l line) ended() {
 	l.t.Helper()
@@ -76,7 +83,7 @@ func startFront(t *testing.T) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
+	t.Cleanup(func() { f.Close() }) //nolint:errcheck // the test is over
 	return f
 }
 
@@ -115,11 +122,11 @@ func TestHangHoldsAnswersBack(t *testing.T) {
 	fresh := dialLine(t, f.Addr())
 	fresh.send("b")
 	open.send("c")
-	open.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	open.deadline(time.Now().Add(50 * time.Millisecond))
 	if got, err := open.in.ReadString('\n'); err == nil {
 		t.Fatalf("a hanging device answered %q", got)
 	}
-	open.SetReadDeadline(time.Time{})
+	open.deadline(time.Time{})
 	f.set("")
 	open.expect("c")
 	fresh.expect("b")
@@ -148,7 +155,9 @@ func TestHangingClientsLeave(t *testing.T) {
 		c := dialLine(t, f.Addr())
 		c.send("x")
 		waitLinks(t, f, 1)
-		c.Close()
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
 		waitLinks(t, f, 0)
 	}
 }

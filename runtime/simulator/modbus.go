@@ -56,7 +56,7 @@ func (t *tables) noise(unit byte, address int) uint32 {
 	binary.BigEndian.PutUint64(key[:], uint64(t.seed))
 	key[8] = unit
 	binary.BigEndian.PutUint64(key[9:], uint64(address))
-	h.Write(key[:]) //nolint:errcheck // a hash never fails
+	h.Write(key[:])
 	return h.Sum32()
 }
 
@@ -88,7 +88,7 @@ func (t *tables) holdingTable(unit byte, tick uint64) []uint16 {
 	swing := math.Sin(2*math.Pi*float64(tick%ticksPerPeriod)/ticksPerPeriod + float64(t.noise(unit, 0)%628)/100)
 	temperature := math.Float32bits(float32(math.Round((21.5+3*swing)*100) / 100))
 	table[0], table[1] = uint16(temperature>>16), uint16(temperature)
-	table[2] = uint16(1013 + math.Round(40*swing))
+	table[2] = uint16(1100 + math.Round(150*swing))
 	odometer := uint64(beyondFloat64) + uint64(t.noise(unit, 3)) + tick
 	for i := range 4 {
 		table[3+i] = uint16(odometer >> (48 - 16*i))

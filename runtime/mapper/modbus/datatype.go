@@ -136,10 +136,10 @@ func widen(f float32) float64 {
 // decode reads what a span of the table holds: a value, an array of them where the span is longer
 // than one value, or raw bytes.
 func (d dataType) decode(t table, data []byte) (value any, raw []byte) {
-	switch {
-	case d.kind == kindRaw:
+	switch d.kind {
+	case kindRaw:
 		return nil, packed(t, data)
-	case d.kind == kindBase64:
+	case kindBase64:
 		return base64.StdEncoding.EncodeToString(packed(t, data)), nil
 	}
 	step := t.width() * d.size()

@@ -112,9 +112,14 @@ func TestFloatsPrintShort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var a, b json.Number = json.Number(wide), json.Number(narrow)
-		x, _ := a.Float64()
-		y, _ := b.Float64()
+		x, err := json.Number(wide).Float64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		y, err := json.Number(narrow).Float64()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if x != y || len(wide) > len(narrow)+1 && f < 1e20 && f > 1e-20 {
 			t.Errorf("%s is printed as %s", narrow, wide)
 		}

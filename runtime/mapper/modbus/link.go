@@ -179,8 +179,8 @@ func (l *link) askWithin(ctx context.Context, c *connector, s span) error {
 	case <-ctx.Done():
 		c.abandon("first request")
 		go func() {
-			<-asked
-			l.close()
+			defer l.close()
+			<-asked //nolint:errcheck // nobody is left to be told
 		}()
 		return ctx.Err()
 	}
@@ -194,7 +194,7 @@ func (l *link) ask(s span, data []byte) ([]byte, error) {
 	}
 	out, err := l.call(uint16(s.first), uint16(s.count), s.fc, data)
 	if err != nil {
-		return nil, explain(s, err)
+		return nil, explain(s, err, data != nil)
 	}
 	return out, nil
 }
@@ -269,11 +269,14 @@ func (e *requestError) Error() string {
 func (e *requestError) Unwrap() error { return e.cause }
 
 // explain sorts the library's errors.
-func explain(s span, err error) error {
+func explain(s span, err error, write bool) error {
 	e := &requestError{fault: faultLost, span: s, text: err.Error(), cause: err}
 	switch {
 	case errors.Is(err, lib.ErrRequestTimedOut):
 		e.fault, e.text = faultSilent, "no answer in time"
+		if write {
+			e.text += "; whether it was written is not known"
+		}
 	case errors.Is(err, lib.ErrBadUnitId):
 		e.fault, e.text = faultForeign, "another unit answered"
 	case errors.Is(err, lib.ErrBadCRC), errors.Is(err, lib.ErrShortFrame), errors.Is(err, lib.ErrProtocolError):

@@ -3,7 +3,6 @@ package modbus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -141,7 +140,7 @@ func (s *session) Write(ctx context.Context, p mapper.Point, v mapper.Payload) m
 		return mapper.Result{Err: spec.Errorf(spec.Invalid, "%w", err)}
 	}
 	if _, err := s.do(ctx, &call{ctx: ctx, span: mine.span, data: data}); err != nil {
-		return mapper.Result{Err: fmt.Errorf("cannot write: %w", err)}
+		return mapper.Result{Err: spec.Errorf(spec.Unavailable, "cannot write: %w", err)}
 	}
 	value, raw := mine.decode(mine.table, data)
 	if raw != nil {

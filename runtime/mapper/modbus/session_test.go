@@ -2,10 +2,8 @@ package modbus
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -71,9 +69,10 @@ func points(t testing.TB, c *connector, addresses ...string) []mapper.Point {
 	return out
 }
 
+// plant starts a simulator that outlives the test's context, so that sessions end first.
 func plant(t testing.TB, extra int) *simulator.Plant {
 	t.Helper()
-	p, err := simulator.Start(context.Background(), simulator.Options{Modbus: "127.0.0.1:0", Seed: 1, ModbusRegisters: extra}) //nolint:usetesting // outlives the test's context, so that sessions end first
+	p, err := simulator.Start(context.Background(), simulator.Options{Modbus: "127.0.0.1:0", Seed: 1, ModbusRegisters: extra})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,42 +131,6 @@ func TestHoleIsNotBlamedOnPoints(t *testing.T) {
 	want := [][2]int{{3, 5}, {3, 2}, {6, 2}, {3, 2}, {6, 2}}
 	if !slices.Equal(got, want) {
 		t.Errorf("requests %v, want %v", got, want)
-	}
-}
-
-// question is a read request that a test device got.
-type question struct {
-	id           []byte
-	unit, fc     byte
-	first, count int
-}
-
-func (q question) exception(code byte) []byte {
-	return append(slices.Clone(q.id), 0, 0, 0, 3, q.unit, q.fc|0x80, code)
-}
-
-// registers answers with value in each register.
-func (q question) registers(value uint16) []byte {
-	out := append(slices.Clone(q.id), 0, 0, 0, byte(3+2*q.count), q.unit, q.fc, byte(2*q.count))
-	for range q.count {
-		out = binary.BigEndian.AppendUint16(out, value)
-	}
-	return out
-}
-
-// device answers reads over TCP; nil is silence.
-func device(answer func(question) []byte) func(net.Conn) {
-	return func(c net.Conn) {
-		for {
-			b := make([]byte, 12)
-			if _, err := io.ReadFull(c, b); err != nil {
-				return
-			}
-			q := question{b[:2], b[6], b[7], int(binary.BigEndian.Uint16(b[8:])), int(binary.BigEndian.Uint16(b[10:]))}
-			if reply := answer(q); reply != nil {
-				c.Write(reply) //nolint:errcheck // the next read tells
-			}
-		}
 	}
 }
 
@@ -264,69 +227,6 @@ func TestLateAnswerIsNotTheNextOnes(t *testing.T) {
 			<-lateSent
 		})
 	}
-}
-
-// lateDevice answers a question for register 100 just before the next one's answer; each
-// register holds its address.
-func lateDevice(rtu bool, lateSent chan struct{}) func(net.Conn) {
-	var mu sync.Mutex
-	var held []byte
-	answer := func(q question) []byte {
-		reply := q.registers(uint16(q.first))
-		mu.Lock()
-		defer mu.Unlock()
-		if q.first == 100 {
-			held = append(held, reply...)
-			return nil
-		}
-		if held != nil {
-			if !rtu { // an RTU answer dies with its connection
-				reply = append(held, reply...)
-			}
-			held = nil
-			close(lateSent)
-		}
-		return reply
-	}
-	if rtu {
-		return rtuDevice(answer)
-	}
-	return device(answer)
-}
-
-// rtuDevice is device with RTU frames.
-func rtuDevice(answer func(question) []byte) func(net.Conn) {
-	return func(c net.Conn) {
-		for {
-			b := make([]byte, 8)
-			if _, err := io.ReadFull(c, b); err != nil {
-				return
-			}
-			q := question{nil, b[0], b[1], int(binary.BigEndian.Uint16(b[2:])), int(binary.BigEndian.Uint16(b[4:]))}
-			reply := answer(q)
-			if reply == nil {
-				continue
-			}
-			pdu := reply[4:]                    // unit, function, data: question.registers puts 4 bytes before them
-			c.Write(append(pdu, crc16(pdu)...)) //nolint:errcheck // the next read tells
-		}
-	}
-}
-
-// crc16 is the checksum of RTU frames, written from its definition.
-func crc16(b []byte) []byte {
-	crc := uint16(0xffff)
-	for _, v := range b {
-		crc ^= uint16(v)
-		for range 8 {
-			odd := crc&1 == 1
-			crc >>= 1
-			if odd {
-				crc ^= 0xa001
-			}
-		}
-	}
-	return binary.LittleEndian.AppendUint16(nil, crc)
 }
 
 // TestSilentDeviceEndsTheSession shows that a device which hangs is not called connected: the
@@ -454,68 +354,5 @@ func TestPausesAreKept(t *testing.T) {
 	}
 	if took := time.Since(started); took < 70*time.Millisecond {
 		t.Errorf("one connectDelay of 30 ms and two requestDelays of 20 ms took %v", took)
-	}
-}
-
-func TestConnectionsThatAreRefused(t *testing.T) {
-	for _, properties := range []string{
-		``, `[]`, `{}`, `{"host":"h","port":70000}`, `{"host":"h","scheme":"carrier pigeon"}`, `{"scheme":"rtu"}`,
-		`{"host":"h","maxBatchSize":126}`, `{"host":"h","maxBatchSize":-1}`, `{"host":"h","unitId":256}`,
-		`{"host":"h","socketTimeout":9223372036854775807}`, `{"host":"h","socketTimeout":-5}`, `{"host":"h","socketTimeout":0}`,
-		`{"scheme":"rtu","serialPort":"/dev/null","parity":"mark"}`, `{"scheme":"rtu","serialPort":"/dev/null","dataBits":9}`,
-		`{"host":"h","scheme":"tls","trustAllCertificates":true}`,
-	} {
-		if _, err := newConnector(mapper.Config{Properties: json.RawMessage(properties)}); err == nil {
-			t.Errorf("%s is accepted", properties)
-		}
-	}
-}
-
-func TestAddressesThatAreRefused(t *testing.T) {
-	c := connect(t, "127.0.0.1:502", map[string]any{"maxBatchSize": 2})
-	tests := []struct {
-		op      mapper.Operation
-		address string
-	}{
-		{mapper.OpRead, `{"fc":5,"address":0}`},
-		{mapper.OpWrite, `{"fc":3,"address":0}`},
-		{mapper.OpRead, `{"fc":7,"address":0}`},
-		{mapper.OpRead, `{"fc":3}`},
-		{mapper.OpRead, `{"address":3}`},
-		{mapper.OpRead, `{"fc":3,"address":65536}`},
-		{mapper.OpRead, `{"fc":3,"address":-1}`},
-		{mapper.OpRead, `{"fc":3,"address":0,"length":-1}`},
-		{mapper.OpRead, `{"fc":3,"address":0,"length":65537}`},
-		{mapper.OpRead, `{"fc":3,"address":0,"unitId":256}`},
-		{mapper.OpRead, `{"fc":3,"address":0,"dataType":"int32"}`},
-		{mapper.OpRead, `{"fc":3,"address":0,"length":3,"dataType":"int32BE"}`},
-		{mapper.OpRead, `{"fc":3,"address":0,"dataType":"int64BE"}`},
-		{mapper.OpRead, `{"fc":1,"address":0,"dataType":"int16BE"}`},
-		{mapper.OpWrite, `{"fc":6,"address":0,"dataType":"int32BE"}`},
-		{mapper.OpWrite, `{"fc":5,"address":0,"length":2,"dataType":"boolean"}`},
-		{mapper.OpWrite, `{"fc":16,"address":0,"length":124}`},
-		{mapper.OpWrite, `{"fc":15,"address":0,"length":1969}`},
-		{mapper.OpSubscribe, `{"fc":3,"address":0,"interval":-1}`},
-		{mapper.OpSubscribe, `{"fc":3,"address":0,"interval":9223372036854775807}`},
-	}
-	for _, test := range tests {
-		if _, err := c.Point(test.op, json.RawMessage(test.address)); err == nil {
-			t.Errorf("%s %s is accepted", test.op, test.address)
-		}
-	}
-}
-
-func TestSchedules(t *testing.T) {
-	c := connect(t, "127.0.0.1:502", nil)
-	tests := map[string]mapper.Schedule{
-		`{"fc":3,"address":0}`:                                  {Interval: time.Second},
-		`{"fc":3,"address":0,"interval":250}`:                   {Interval: 250 * time.Millisecond},
-		`{"fc":3,"address":0,"cronExpression":"*/5 * * * * *"}`: {Cron: "*/5 * * * * *"},
-	}
-	for address, want := range tests {
-		p, err := c.Point(mapper.OpSubscribe, json.RawMessage(address))
-		if err != nil || p.Schedule() != want {
-			t.Errorf("%s: %v, %v; want %v", address, p, err, want)
-		}
 	}
 }
