@@ -21,6 +21,7 @@ type services struct {
 // register puts them in place of the library's; it must come before the server's start.
 func (s services) register() {
 	for request, handler := range map[uint16]server.Handler{
+		id.GetEndpointsRequest_Encoding_DefaultBinary:                  handler(s.endpoints),
 		id.CreateSubscriptionRequest_Encoding_DefaultBinary:            handler(s.subs.create),
 		id.ModifySubscriptionRequest_Encoding_DefaultBinary:            handler(s.subs.modify),
 		id.DeleteSubscriptionsRequest_Encoding_DefaultBinary:           handler(s.subs.remove),
@@ -50,6 +51,18 @@ func answered(request *ua.RequestHeader) *ua.ResponseHeader {
 		Timestamp: time.Now(), RequestHandle: request.RequestHandle,
 		ServiceDiagnostics: &ua.DiagnosticInfo{}, AdditionalHeader: ua.NewExtensionObject(nil),
 	}
+}
+
+// endpoints announces the address that the client used, not the one behind the fronts, which is
+// all that the library's server would answer for.
+func (s services) endpoints(_ *uasc.SecureChannel, r *ua.GetEndpointsRequest) (ua.Response, error) {
+	response := &ua.GetEndpointsResponse{ResponseHeader: answered(r.RequestHeader)}
+	for _, e := range s.server.Endpoints() {
+		announced := *e
+		announced.EndpointURL = r.EndpointURL
+		response.Endpoints = append(response.Endpoints, &announced)
+	}
+	return response, nil
 }
 
 func (s services) call(_ *uasc.SecureChannel, r *ua.CallRequest) (ua.Response, error) {
