@@ -63,6 +63,7 @@ func peek(t *testing.T, addr string, args ...string) string {
 
 // TestPymodbus reads, writes and reconnects with a server that this project did not write.
 func TestPymodbus(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range []string{"tcp", "rtuovertcp"} {
 		t.Run(scheme, func(t *testing.T) {
 			framer := map[string]string{"tcp": "socket", "rtuovertcp": "rtu"}[scheme]
@@ -167,6 +168,7 @@ func peekPymodbus(t *testing.T, addr string) {
 
 // TestPymodbusSilentUnit has a unit behind pymodbus that does not answer.
 func TestPymodbusSilentUnit(t *testing.T) {
+	t.Parallel()
 	server := startPymodbus(t, "0", "socket")
 	c := connect(t, server.addr, map[string]any{"socketTimeout": 500})
 	all := points(t, c, "7/3/0/uint16BE", "1/3/49/uint16BE")

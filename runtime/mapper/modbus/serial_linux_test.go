@@ -52,6 +52,7 @@ func openWire(t *testing.T) (wire, string) {
 // TestSerialLine reads two units over a serial line on which the second one answers so late that
 // its answer comes while others are asked.
 func TestSerialLine(t *testing.T) {
+	t.Parallel()
 	w, name := openWire(t)
 	var mu sync.Mutex
 	var late []byte

@@ -137,8 +137,9 @@ func TestHoleIsNotBlamedOnPoints(t *testing.T) {
 // TestSilentUnitLeavesOthersAlone asks a gateway with one silent unit: the session stays, the
 // others' values come, the silent unit's points fail at once after the first time-out.
 func TestSilentUnitLeavesOthersAlone(t *testing.T) {
+	t.Parallel()
 	p := plant(t, 0)
-	c := connect(t, p.Modbus(), map[string]any{"socketTimeout": 200})
+	c := connect(t, p.Modbus(), map[string]any{"socketTimeout": 400})
 	all := points(t, c, "3/3/7/uint16BE", "1/3/7/uint16BE", "2/3/7/uint16BE")
 	s := dial(t, c)
 	for range 20 {
@@ -162,6 +163,7 @@ func TestSilentUnitLeavesOthersAlone(t *testing.T) {
 
 // TestSilentUnitComesBack lets a unit fall silent and answer again, while another goes on.
 func TestSilentUnitComesBack(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range []string{"tcp", "rtuovertcp"} {
 		t.Run(scheme, func(t *testing.T) {
 			var gate sync.Mutex
@@ -178,7 +180,7 @@ func TestSilentUnitComesBack(t *testing.T) {
 			if scheme == "rtuovertcp" {
 				handle = rtuDevice(answer)
 			}
-			c := connect(t, serve(t, handle), map[string]any{"socketTimeout": 150, "scheme": scheme})
+			c := connect(t, serve(t, handle), map[string]any{"socketTimeout": 400, "scheme": scheme})
 			all := points(t, c, "1/3/0/uint16BE", "2/3/0/uint16BE")
 			s := dial(t, c)
 			read := func() (one, two mapper.Result) {
@@ -208,11 +210,12 @@ func TestSilentUnitComesBack(t *testing.T) {
 // TestLateAnswerIsNotTheNextOnes has a device answer the first question so late that the next
 // one is under way, and with another value.
 func TestLateAnswerIsNotTheNextOnes(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range []string{"tcp", "rtuovertcp"} {
 		t.Run(scheme, func(t *testing.T) {
 			lateSent := make(chan struct{})
 			addr := serve(t, lateDevice(scheme == "rtuovertcp", lateSent))
-			c := connect(t, addr, map[string]any{"socketTimeout": 150, "scheme": scheme})
+			c := connect(t, addr, map[string]any{"socketTimeout": 400, "scheme": scheme})
 			first := points(t, c, "2/3/100/uint16BE")
 			second := points(t, c, "1/3/200/uint16BE")
 			s := dial(t, c)
@@ -232,8 +235,9 @@ func TestLateAnswerIsNotTheNextOnes(t *testing.T) {
 // TestSilentDeviceEndsTheSession shows that a device which hangs is not called connected: the
 // session ends, and dialling it again fails until it answers.
 func TestSilentDeviceEndsTheSession(t *testing.T) {
+	t.Parallel()
 	p := plant(t, 0)
-	c := connect(t, p.Modbus(), map[string]any{"socketTimeout": 150})
+	c := connect(t, p.Modbus(), map[string]any{"socketTimeout": 400})
 	one := points(t, c, "1/3/7/uint16BE", "2/3/7/uint16BE")
 	s := dial(t, c)
 	if err := p.Misbehave("modbus", simulator.Hang); err != nil {
@@ -264,6 +268,7 @@ func TestSilentDeviceEndsTheSession(t *testing.T) {
 // TestOneDeadUnitDoesNotKeepOthersAway ends a session by silence and lets only the second unit
 // come back.
 func TestOneDeadUnitDoesNotKeepOthersAway(t *testing.T) {
+	t.Parallel()
 	var gate sync.Mutex
 	alive := map[byte]bool{}
 	addr := serve(t, device(func(q question) []byte {
@@ -274,7 +279,7 @@ func TestOneDeadUnitDoesNotKeepOthersAway(t *testing.T) {
 		}
 		return nil
 	}))
-	c := connect(t, addr, map[string]any{"socketTimeout": 100})
+	c := connect(t, addr, map[string]any{"socketTimeout": 400})
 	all := points(t, c, "1/3/0/uint16BE", "2/3/0/uint16BE")
 	s := dial(t, c)
 	for !s.ended() {
@@ -295,6 +300,7 @@ func TestOneDeadUnitDoesNotKeepOthersAway(t *testing.T) {
 
 // TestReadReturnsWhatItHas cancels a read whose second unit hangs: the first unit's value is there.
 func TestReadReturnsWhatItHas(t *testing.T) {
+	t.Parallel()
 	p := plant(t, 0)
 	c := connect(t, p.Modbus(), nil)
 	all := points(t, c, "3/3/7/uint16BE", "1/3/7/uint16BE")
