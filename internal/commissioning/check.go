@@ -179,33 +179,38 @@ func (e *evaluator) exclusive(s *shape.Shape, n *node, given map[string]*node, a
 		case len(there) == 0:
 			e.error(n, "missing-property", "", fmt.Sprintf("%s is missing", at.below(names)))
 		case len(there) > 1:
-			e.error(given[there[1]], "contradiction", "keep one of them", fmt.Sprintf("only one of %s may be given", strings.Join(there, " and ")))
+			e.error(given[there[1]], "contradiction", "keep one of them", fmt.Sprintf("only one of %s may be given", at.below(strings.Join(there, " and "))))
 		}
 	}
 }
 
-// fillDefaults adds what is absent and has a default where it stands.
+// fillDefaults adds what is absent and has a default where it stands: first the plain
+// ones, on which others may depend.
 func fillDefaults(s *shape.Shape, out map[string]any, given map[string]*node, at scope) {
 	for i := range s.Fields {
-		f := &s.Fields[i]
-		if !given[f.Name].absent() || len(f.Operations) > 0 && at.operation != "" && !slices.Contains(f.Operations, at.operation) {
-			continue
-		}
-		if slices.ContainsFunc(f.Unless, func(name string) bool { return !given[name].absent() }) {
-			continue
-		}
-		if f.HasDefault {
+		if f := &s.Fields[i]; f.HasDefault && takesDefault(f, given, at) {
 			out[f.Name] = typed(f.Shape, f.Default)
-			continue
 		}
+	}
+	for i := range s.Fields {
+		f := &s.Fields[i]
 		key, _ := out[f.DefaultBy.Key].(string)
 		if f.DefaultBy.Key == "@operation" {
 			key = at.operation
 		}
-		if v, ok := f.DefaultBy.Lookup(key); ok {
+		if v, ok := f.DefaultBy.Lookup(key); ok && takesDefault(f, given, at) {
 			out[f.Name] = typed(f.Shape, v)
 		}
 	}
+}
+
+// takesDefault reports a key that is absent, has a meaning here, and stands beside nothing
+// that takes its place.
+func takesDefault(f *shape.Field, given map[string]*node, at scope) bool {
+	if !given[f.Name].absent() || len(f.Operations) > 0 && at.operation != "" && !slices.Contains(f.Operations, at.operation) {
+		return false
+	}
+	return !slices.ContainsFunc(f.Unless, func(name string) bool { return !given[name].absent() })
 }
 
 // typed turns a tag's text into a canonical value.
@@ -385,7 +390,11 @@ func (e *evaluator) wrongType(n *node, path, wanted string) {
 	case wanted == "true or false" && n.kind == text && slices.Contains([]string{"no", "off"}, strings.ToLower(n.text)):
 		hint = "write false"
 	}
-	e.error(n, "wrong-type", hint, fmt.Sprintf("%s must be %s, not a %s", path, wanted, n.kind))
+	found := "a " + n.kind.String()
+	if n.kind == number && !n.secret {
+		found = n.text
+	}
+	e.error(n, "wrong-type", hint, fmt.Sprintf("%s must be %s, not %s", path, wanted, found))
 }
 
 func looksLike(s, wanted string) bool {
@@ -428,7 +437,7 @@ func (e *evaluator) checkEnum(f *shape.Field, n *node, path string) *node {
 		}
 	}
 	hint := didYouMean(n.text, f.Enum)
-	if hint == "" || n.secret {
+	if hint == "" || n.secret || n.kind == number {
 		hint = "one of " + strings.Join(f.Enum, ", ")
 	}
 	e.error(n, "not-allowed", hint, fmt.Sprintf("%s cannot be %q", path, n.shown()))

@@ -80,7 +80,7 @@ func (e *evaluator) checkEntry(n *node, path string) {
 	for _, s := range sources {
 		if d := e.endpointOf(s); d != nil && d.typ == "Endpoint" {
 			if op := e.operationOf(d); op == "read" || op == "write" {
-				e.warn(s.get("endpoint"), "silent-source", fmt.Sprintf("its replies come on the topic with /res; or make it a subscribe endpoint"), fmt.Sprintf("%s.subscribe: %q is a %s endpoint, which publishes nothing by itself", path, d.id, op))
+				e.warn(s.get("endpoint"), "silent-source", "its replies come on the topic with /res; or make it a subscribe endpoint", fmt.Sprintf("%s.subscribe: %q is a %s endpoint, which publishes nothing by itself", path, d.id, op))
 			}
 		}
 		e.checkMqtt(s, path+".subscribe")

@@ -120,7 +120,7 @@ func (e *evaluator) resourceID(f *shape.Field, n *node, path string) any {
 		return nil
 	}
 	if d.typ != "" && !slices.Contains(f.Refs, d.typ) {
-		e.error(n, "wrong-reference", "", fmt.Sprintf("%s must name a %s, but %q is a %s", path, strings.Join(f.Refs, " or "), id, d.typ))
+		e.error(n, "wrong-reference", "", fmt.Sprintf("%s must name a %s, but %q has the type %s", path, strings.Join(f.Refs, " or "), id, d.typ))
 		return nil
 	}
 	e.uses[id] = true
