@@ -1,0 +1,76 @@
+package control
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+func (c *Control) registerAgents(api huma.API) {
+	register(c, api, operation{
+		id: "list-agents", method: http.MethodGet, path: "/agents", summary: "List the mappers, and what they have taken over",
+	}, func(_ context.Context, in *listInput) (*listOutput[spec.AgentView], error) {
+		views := c.agentViews()
+		return page(in, c.Revision(), sortedKeys(views), func(name string) (spec.AgentView, bool) { return views[name], true })
+	})
+	register(c, api, operation{
+		id: "get-agent", method: http.MethodGet, path: "/agents/{id}", summary: "Read one mapper",
+	}, func(_ context.Context, in *idInput) (*oneOutput[spec.AgentView], error) {
+		v, ok := c.agentViews()[in.ID]
+		if !ok {
+			return nil, notFound("agent", in.ID)
+		}
+		return &oneOutput[spec.AgentView]{ETag: etag(c.Revision()), Body: v}, nil
+	})
+	register(c, api, operation{
+		id: "delete-agent", method: http.MethodDelete, path: "/agents/{id}", summary: "Forget a mapper that is offline", status: http.StatusNoContent,
+	}, func(_ context.Context, in *idInput) (*struct{}, error) { return nil, c.forgetAgent(in.ID) })
+	if c.opts.Certificate == nil {
+		return
+	}
+	register(c, api, operation{
+		id: "get-certificate", method: http.MethodGet, path: "/certificate", summary: "Read the OPC UA client certificate that machines must trust",
+	}, func(context.Context, *struct{}) (*oneOutput[spec.CertificateView], error) {
+		certificate, err := c.opts.Certificate()
+		if err != nil {
+			return nil, err
+		}
+		return &oneOutput[spec.CertificateView]{ETag: etag(c.Revision()), Body: certificate}, nil
+	})
+}
+
+// agentViews are the mappers that reported or that services name.
+func (c *Control) agentViews() map[string]spec.AgentView {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	views := map[string]spec.AgentView{}
+	for name, h := range c.resources {
+		if h.size() > 0 {
+			views[name] = spec.AgentView{Name: name}
+		}
+	}
+	for name, a := range c.agents {
+		views[name] = spec.AgentView{Name: name, Online: a.online(now), SeenAt: a.seenAt.UTC(), Revision: a.revision}
+	}
+	return views
+}
+
+func (c *Control) forgetAgent(name string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.agents[name]
+	switch {
+	case !ok:
+		return notFound("agent", name)
+	case a.online(time.Now()):
+		return spec.Errorf(spec.Conflict, "cannot forget agent %q: it is online", name)
+	}
+	maps.DeleteFunc(c.agents, func(key string, _ *agent) bool { return key == name })
+	return nil
+}

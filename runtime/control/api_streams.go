@@ -1,0 +1,273 @@
+package control
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// MessageSource is how the API reads the broker's messages; the gateway gives it.
+type MessageSource interface {
+	// Subscribe delivers matching messages in order, retained ones first, until stop is
+	// called, which returns after the last deliver has. Deliver never blocks.
+	Subscribe(ctx context.Context, filter string, deliver func(Message)) (stop func(), err error)
+}
+
+// Message is one message of the broker.
+type Message struct {
+	Topic   string
+	Payload []byte
+	QoS     byte
+	Retain  bool
+}
+
+const (
+	// heartbeat is how often a stream that has nothing to say shows that it lives, and
+	// checks that its caller still may read it.
+	heartbeat = 15 * time.Second
+	// writeTimeout ends a stream whose reader is stuck.
+	writeTimeout = 30 * time.Second
+	// messageQueue is how far a reader may fall behind before it misses messages.
+	messageQueue = 10_000
+	maxFilters   = 100
+)
+
+type streamInput struct {
+	LastEventID string `header:"Last-Event-ID" doc:"Resumes behind this event."`
+}
+
+type messagesInput struct {
+	streamInput
+	Filter []string `query:"filter,explode" doc:"MQTT topic filter; may be repeated."`
+}
+
+type streamOutput struct{ Body func(huma.Context) }
+
+func (c *Control) registerStreams(api huma.API) {
+	register(c, api, operation{
+		id: "messages", method: http.MethodGet, path: "/messages", access: loggedIn,
+		summary: "Stream the messages on topics that match (server-sent events); needs MQTT read permission on each filter",
+	}, c.streamMessages)
+	register(c, api, operation{
+		id: "events", method: http.MethodGet, path: "/events", summary: "Stream what was applied and which services changed their state (server-sent events)",
+	}, func(ctx context.Context, in *streamInput) (*streamOutput, error) {
+		return streamRing(c, ctx, c.events, in.LastEventID), nil
+	})
+	register(c, api, operation{
+		id: "logs", method: http.MethodGet, path: "/logs", summary: "Stream the log (server-sent events)",
+	}, func(ctx context.Context, in *streamInput) (*streamOutput, error) {
+		if c.opts.Logs == nil {
+			return nil, spec.Errorf(spec.Unavailable, "cannot stream the log: this process keeps none")
+		}
+		return streamRing(c, ctx, c.opts.Logs.lines, in.LastEventID), nil
+	})
+	for _, path := range []string{"/messages", "/events", "/logs"} {
+		api.OpenAPI().Paths[apiRoot+path].Get.Responses["200"] = &huma.Response{
+			Description: "A stream that ends when the caller goes, or may no longer read it",
+			Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: &huma.Schema{Type: "string"}}},
+		}
+	}
+}
+
+// events writes server-sent events.
+type events struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func startEvents(hctx huma.Context) *events {
+	_, w := humago.Unwrap(hctx)
+	e := &events{w: w, control: http.NewResponseController(w)}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.WriteHeader(http.StatusOK)
+	return e
+}
+
+func (e *events) send(id string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return e.write("id: " + id + "\ndata: " + string(text) + "\n\n")
+}
+
+func (e *events) comment(text string) error { return e.write(": " + text + "\n\n") }
+
+func (e *events) write(text string) error {
+	if err := e.control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if _, err := e.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return e.control.Flush()
+}
+
+// stillMay ends a stream whose token was revoked, or whose user lost the permission.
+func (c *Control) stillMay(ctx context.Context, r *http.Request, check func(*caller) error) error {
+	secret, err := bearer(r)
+	if err != nil {
+		return err
+	}
+	who, err := c.authenticate(ctx, secret)
+	if err != nil {
+		return err
+	}
+	return check(who)
+}
+
+// streamRing follows a ring from the event that the client saw last.
+func streamRing[T any](c *Control, ctx context.Context, r *ring[T], last string) *streamOutput {
+	return &streamOutput{Body: func(hctx huma.Context) {
+		request, _ := humago.Unwrap(hctx)
+		e := startEvents(hctx)
+		tick := time.NewTicker(heartbeat)
+		defer tick.Stop()
+		position := r.position(last)
+		err := e.comment("open")
+		for err == nil {
+			moved := r.changed.wait()
+			var entries []entry[T]
+			entries, position = r.after(position)
+			for _, x := range entries {
+				if err == nil {
+					err = e.send(x.id, x.value)
+				}
+			}
+			if err != nil {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-moved:
+			case <-tick.C:
+				err = c.heartbeat(ctx, e, request, func(who *caller) error { return who.route(spec.Read, request.URL.Path) })
+			}
+		}
+		c.opts.Log.Debug("a stream ended", "path", request.URL.Path, "error", err)
+	}}
+}
+
+func (c *Control) heartbeat(ctx context.Context, e *events, r *http.Request, check func(*caller) error) error {
+	if err := c.stillMay(ctx, r, check); err != nil {
+		return err
+	}
+	return e.comment("alive")
+}
+
+func checkFilters(filters []string) error {
+	if len(filters) == 0 || len(filters) > maxFilters {
+		return spec.Errorf(spec.Invalid, "cannot stream messages for %d filters: give 1 to %d", len(filters), maxFilters)
+	}
+	for _, filter := range filters {
+		if err := spec.CheckFilter(filter); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func mayRead(who *caller, filters []string) error {
+	for _, filter := range filters {
+		if !who.allows(spec.MQTT, spec.Read, filter) {
+			return spec.Errorf(spec.Forbidden, "user %q may not read %q", who.username, filter).
+				WithHint("ask an administrator for the permission {resource: %q, operation: read, context: mqtt}", filter)
+		}
+	}
+	return nil
+}
+
+// feed is a bounded queue between the broker and one reader: a slow reader misses messages,
+// is told how many, and holds nobody back.
+type feed struct {
+	queue   chan spec.MessageView
+	dropped atomic.Int64
+}
+
+func (f *feed) deliver(m Message) {
+	v := spec.MessageView{Time: time.Now().UTC(), Topic: m.Topic, QoS: m.QoS, Retain: m.Retain, Payload: string(m.Payload)}
+	if !utf8.Valid(m.Payload) {
+		v.Payload, v.PayloadBase64 = base64.StdEncoding.EncodeToString(m.Payload), true
+	}
+	select {
+	case f.queue <- v:
+	default:
+		f.dropped.Add(1)
+	}
+}
+
+func (c *Control) streamMessages(ctx context.Context, in *messagesInput) (*streamOutput, error) {
+	if c.opts.Messages == nil {
+		return nil, spec.Errorf(spec.Unavailable, "cannot stream messages: this process has no broker")
+	}
+	if err := checkFilters(in.Filter); err != nil {
+		return nil, err
+	}
+	if err := mayRead(callerOf(ctx), in.Filter); err != nil {
+		return nil, err
+	}
+	f := &feed{queue: make(chan spec.MessageView, messageQueue)}
+	var stops []func()
+	stop := func() {
+		for _, s := range stops {
+			s()
+		}
+	}
+	for _, filter := range in.Filter {
+		s, err := c.opts.Messages.Subscribe(ctx, filter, f.deliver)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		stops = append(stops, s)
+	}
+	return &streamOutput{Body: func(hctx huma.Context) {
+		defer stop()
+		c.pump(ctx, hctx, in, f)
+	}}, nil
+}
+
+// pump writes a feed's messages. A stream that is resumed leaves out the retained messages,
+// which its reader has had; messages of the time between are gone, since none are kept.
+func (c *Control) pump(ctx context.Context, hctx huma.Context, in *messagesInput, f *feed) {
+	request, _ := humago.Unwrap(hctx)
+	e := startEvents(hctx)
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	number, err := strconv.ParseUint(in.LastEventID, 10, 64)
+	resumed := err == nil
+	err = e.comment("open")
+	for err == nil {
+		if n := f.dropped.Swap(0); n > 0 {
+			c.opts.Log.Warn("a reader of messages is too slow", "user", callerOf(ctx).username, "dropped", n)
+			if err = e.comment(fmt.Sprintf("%d messages were dropped: the reader is too slow", n)); err != nil {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case v := <-f.queue:
+			if v.Retain && resumed {
+				continue
+			}
+			number++
+			err = e.send(strconv.FormatUint(number, 10), v)
+		case <-tick.C:
+			err = c.heartbeat(ctx, e, request, func(who *caller) error { return mayRead(who, in.Filter) })
+		}
+	}
+	c.opts.Log.Debug("a stream of messages ended", "error", err)
+}

@@ -1,0 +1,152 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/millwright/millwright/internal/commissioning"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// evaluate works a service out of what is stored of it. The diagnostics are in the service;
+// with errors among them it must not be installed. An empty id is taken from the file.
+func (c *Control) evaluate(record serviceRecord) (*service, error) {
+	parameters, err := decodeParameters(record.Content.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{record: record, canonical: &commissioning.Service{ID: record.ID}}
+	file, found := commissioning.Parse(record.Content.FileName, []byte(record.Content.Source))
+	if file != nil {
+		canonical, more := file.Evaluate(commissioning.Input{ID: record.ID, Parameters: parameters})
+		found = append(found, more...)
+		if canonical != nil {
+			s.canonical = canonical
+			found = append(found, c.checkRules(canonical)...)
+			c.markUnsupported(canonical)
+		}
+	}
+	s.record.ID, s.agents = s.canonical.ID, agentsOf(s.canonical)
+	if !spec.HasErrors(found) {
+		if err := spec.CheckServiceID(s.record.ID); err != nil {
+			return nil, spec.Errorf(spec.Invalid, "cannot tell the service's id: %w", err).
+				WithHint("give an id, or set metadata.name in the file")
+		}
+		s.grants = s.canonical.Grants()
+	}
+	spec.SortDiagnostics(found)
+	for _, d := range found {
+		if d.Severity == spec.SeverityError {
+			s.errors = append(s.errors, d)
+			continue
+		}
+		s.warnings = append(s.warnings, d)
+	}
+	return s, nil
+}
+
+// markUnsupported notes what names a protocol that this build has no driver for.
+func (c *Control) markUnsupported(s *commissioning.Service) {
+	for _, r := range s.Resources {
+		protocol, ok := r.Properties["protocol"].(string)
+		if ok && r.Unsupported == "" && c.opts.Supports != nil && !c.opts.Supports(protocol) {
+			r.Unsupported = fmt.Sprintf("this build has no driver for protocol %q", protocol)
+		}
+	}
+}
+
+// checkRules compiles every JSONata expression of the service.
+func (c *Control) checkRules(s *commissioning.Service) []spec.Diagnostic {
+	if c.opts.CheckExpression == nil {
+		return nil
+	}
+	var found []spec.Diagnostic
+	for _, r := range s.Resources {
+		eachExpression("", r.Properties, func(path, expression string) {
+			if err := c.opts.CheckExpression(expression); err != nil {
+				found = append(found, spec.Diagnostic{
+					Position: r.Position, Severity: spec.SeverityError, Code: "expression",
+					Message: fmt.Sprintf("resource %q: cannot use the expression of %s: %v", r.ID, path, err),
+				})
+			}
+		})
+	}
+	return found
+}
+
+// eachExpression finds the JSONata below "rules", in the order of the paths.
+func eachExpression(path string, v any, found func(path, expression string)) {
+	switch x := v.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(x)) {
+			eachExpression(strings.TrimPrefix(path+"."+key, "."), x[key], found)
+		}
+	case []any:
+		for i, e := range x {
+			eachExpression(fmt.Sprintf("%s[%d]", path, i), e, found)
+		}
+	case string:
+		_, rule, ok := strings.Cut(path, "rules[")
+		if ok && (strings.HasSuffix(rule, ".expression") || strings.Contains(rule, ".setContextVars.vars.")) {
+			found(path, x)
+		}
+	}
+}
+
+// decodeParameters keeps all digits of a number.
+func decodeParameters(text json.RawMessage) (map[string]any, error) {
+	if len(text) == 0 {
+		return nil, nil
+	}
+	var parameters map[string]any
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&parameters); err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot read the parameters: %w", err)
+	}
+	return parameters, nil
+}
+
+// bind works out what a mapper gets of a service: everything resolved, without what this
+// build cannot run. The diagnostics name references to nothing.
+func (c *Control) bind(m *model, s *service) ([]spec.Resource, []spec.Diagnostic) {
+	host, port := c.opts.MqttAddress()
+	resources, found := s.canonical.Bind(commissioning.Environment{
+		MqttHost: host, MqttPort: port,
+		MqttUser: spec.ServiceIdentity(s.record.ID), MqttPassword: s.record.Content.Secret,
+		Lookup: m.resource,
+	})
+	unsupported := map[string]bool{}
+	for _, r := range s.canonical.Resources {
+		unsupported[r.ID] = r.Unsupported != ""
+	}
+	resources = slices.DeleteFunc(resources, func(r spec.Resource) bool { return unsupported[r.ID] })
+	for i := range resources {
+		resources[i].Generation = s.record.Generation
+	}
+	return resources, found
+}
+
+// rebind puts into m what the changed services and those that refer to others come to.
+func (c *Control) rebind(m *model, changed map[string]bool) {
+	for id := range m.bound {
+		if s, ok := m.services[id]; !ok || !s.record.Enabled {
+			delete(m.bound, id)
+		}
+	}
+	for id, s := range m.services {
+		_, have := m.bound[id]
+		if !s.record.Enabled || have && !changed[id] && len(s.canonical.References()) == 0 {
+			continue
+		}
+		resources, found := c.bind(m, s)
+		for _, d := range found {
+			c.opts.Log.Warn("a service is not complete", "service", id, "diagnostic", d.String())
+		}
+		m.bound[id] = resources
+	}
+}

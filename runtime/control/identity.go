@@ -1,0 +1,98 @@
+package control
+
+import (
+	"context"
+	"slices"
+
+	"github.com/millwright/millwright/internal/credential"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// MessagesIdentity is who reads messages for the API's streams. Nobody can log in as it;
+// the API checks what each caller may read.
+const MessagesIdentity = "control:messages"
+
+// identitiesOf is the broker's policy: accounts with a password, the enabled services
+// themselves, and who reads for the API.
+func (c *Control) identitiesOf(m *model) map[string]spec.Identity {
+	all := map[string]spec.Identity{
+		MessagesIdentity: {Name: MessagesIdentity, Permissions: []spec.Permission{
+			{Resource: "#", Operation: spec.Read, Context: spec.MQTT},
+			{Resource: "$SYS/#", Operation: spec.Read, Context: spec.MQTT},
+		}},
+	}
+	c.hashes.keep(m.brought.passwords)
+	for name, u := range m.brought.users {
+		if !m.brought.enabled[name] {
+			continue
+		}
+		hash, err := c.hashes.of(name, m.brought.passwords[name])
+		if err != nil {
+			c.opts.Log.Error("a service's user cannot log in", "user", name, "owner", u.Owner, "error", err)
+			continue
+		}
+		u.Password = hash
+		all[name] = m.identity(u)
+	}
+	for name, u := range m.users {
+		if u.Password != "" && slices.Contains(u.Grants, spec.GrantPassword) {
+			all[name] = m.identity(u)
+		}
+	}
+	for id, s := range m.services {
+		if !s.record.Enabled {
+			continue
+		}
+		name := spec.ServiceIdentity(id)
+		all[name] = spec.Identity{
+			Name: name, Permissions: mqttOnly(s.grants),
+			Credentials: []string{credential.HashGenerated(s.record.Content.Secret)},
+		}
+	}
+	return all
+}
+
+func (m *model) identity(u userRecord) spec.Identity {
+	return spec.Identity{Name: u.Name, Credentials: []string{u.Password}, Permissions: mqttOnly(m.permissionsOf(u))}
+}
+
+func mqttOnly(permissions []spec.Permission) []spec.Permission {
+	return slices.DeleteFunc(slices.Clone(permissions), func(p spec.Permission) bool { return p.Context != spec.MQTT })
+}
+
+// Bootstrap creates the user "admin" with the role admin if there is no user. An empty
+// password is replaced by a generated one, which is returned: it is shown nowhere else.
+func (c *Control) Bootstrap(ctx context.Context, password string) (created bool, adminPassword string, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	m := c.model.Load()
+	if len(m.users) > 0 {
+		return false, "", nil
+	}
+	admin := userRecord{
+		Name: "admin", Owner: ownerAPI, Roles: []string{spec.RoleAdmin}, Permissions: []spec.Permission{},
+		Grants: []spec.Grant{spec.GrantPassword, spec.GrantToken},
+	}
+	if password == "" {
+		password = credential.Generate("")
+		admin.Password = credential.HashGenerated(password)
+	} else if admin.Password, err = hashGiven(admin.Name, password); err != nil {
+		return false, "", err
+	}
+	next := m.clone()
+	if next.revision, err = c.store.mutate(ctx, func(tx *transaction) error { return tx.putUser(admin) }); err != nil {
+		return false, "", err
+	}
+	admin.Revision = next.revision
+	next.users[admin.Name] = admin
+	c.publish(next)
+	return true, password, nil
+}
+
+// hashGiven checks and hashes a password that a person chose.
+func hashGiven(username, password string) (string, error) {
+	if err := (spec.User{Username: username, Password: &password}).Check(); err != nil {
+		return "", err
+	}
+	return credential.HashPassword(password)
+}
