@@ -53,6 +53,12 @@ func answered(request *ua.RequestHeader) *ua.ResponseHeader {
 	}
 }
 
+func refused(request *ua.RequestHeader, status ua.StatusCode) *ua.ResponseHeader {
+	h := answered(request)
+	h.ServiceResult = status
+	return h
+}
+
 // endpoints announces the address that the client used, not the one behind the fronts, which is
 // all that the library's server would answer for.
 func (s services) endpoints(_ *uasc.SecureChannel, r *ua.GetEndpointsRequest) (ua.Response, error) {

@@ -131,6 +131,14 @@ func (s *subscriptions) forget(sub *subscription) {
 			return
 		}
 	}
+	for _, request := range s.waiting[sub.session] {
+		s.open.Go(func() {
+			// a client that has gone does not hear it
+			request.channel.SendResponseWithContext(s.ctx, request.id, &ua.ServiceFault{ //nolint:errcheck,gosec // see above
+				ResponseHeader: refused(request.request.RequestHeader, ua.StatusBadNoSubscription),
+			})
+		})
+	}
 	delete(s.waiting, sub.session)
 }
 

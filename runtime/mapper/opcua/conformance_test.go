@@ -241,4 +241,3 @@ func openAnswer(request []byte) []byte {
 	body = append(body, 0xff, 0xff, 0xff, 0xff)
 	return chunkOf("OPNF", uint32(8+len(head)+len(body)), append(head, body...))
 }
-

@@ -18,6 +18,7 @@ type publisher struct {
 	answers chan answer
 	wake    chan struct{} // a subscription was made
 	serial  chan struct{} // holds one element while nobody changes subscriptions
+	orphans int           // requests in a row that no subscription answered; run's own
 
 	mu     sync.Mutex
 	groups []*group
@@ -126,13 +127,16 @@ func (p *publisher) take(a answer, most *int, waiting int) bool {
 			p.session.end(fmt.Errorf("the server answers a Publish with a %T", a.response))
 			return false
 		}
+		p.orphans = 0
 		return p.notify(response)
 	}
 	status, _ := statusOf(a.err)
 	switch {
 	case status == ua.StatusBadTooManyPublishRequests && waiting > 0:
 		*most = max(1, waiting)
-	case status == ua.StatusBadNoSubscription && p.target() == 0, status == ua.StatusBadTimeout:
+	case status == ua.StatusBadNoSubscription && p.orphans < 2*mostPublish:
+		p.orphans++ // they waited when the last subscription was deleted
+	case status == ua.StatusBadTimeout:
 	case errors.Is(a.err, errDecode):
 		p.session.log.Error("a message of a subscription is lost", "error", a.err)
 	default:
