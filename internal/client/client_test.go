@@ -130,13 +130,13 @@ func TestForeignAnswer(t *testing.T) {
 func TestMovedPlan(t *testing.T) {
 	c := serve(t, map[string]http.HandlerFunc{"POST /api/v1/apply": func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusConflict, problem{
-			Problem: spec.Problem{Kind: spec.Conflict, Detail: "the state moved"},
+			Problem: spec.Problem{Type: TypeMoved, Kind: spec.Conflict, Detail: "the state moved"},
 			Plan:    &plan.Plan{Digest: "new"},
 		})
 	}})
 	_, err := c.Apply(t.Context(), plan.Request{Digest: "old"})
 	var moved *PlanError
-	if !errors.As(err, &moved) || moved.Plan.Digest != "new" || spec.KindOf(err) != spec.Conflict {
+	if !errors.As(err, &moved) || moved.Plan.Digest != "new" || moved.Type != TypeMoved || spec.KindOf(err) != spec.Conflict {
 		t.Errorf("error is %#v", err)
 	}
 }

@@ -120,17 +120,9 @@ func (l Collection[V]) item(id string) (string, error) {
 	return l.path + "/" + url.PathEscape(id), nil
 }
 
-// Certificate is the instance's OPC UA client certificate.
-type Certificate struct {
-	PEM            string `json:"pem"`
-	Fingerprint    string `json:"fingerprint"`
-	ApplicationURI string `json:"application_uri"`
-	NotAfter       string `json:"not_after"` // RFC 3339
-}
-
 // Certificate returns the certificate that machines must trust.
-func (c *Client) Certificate(ctx context.Context) (Certificate, error) {
-	var v Certificate
+func (c *Client) Certificate(ctx context.Context) (spec.CertificateView, error) {
+	var v spec.CertificateView
 	err := c.do(ctx, call{method: http.MethodGet, path: "certificate", out: &v, again: true})
 	return v, err
 }

@@ -33,8 +33,17 @@ type problem struct {
 // the new one if the state moved, else the one whose steps say what was and was not done.
 type PlanError struct {
 	Err  *spec.Error
+	Type string // one of Type*; empty: a step failed
 	Plan *plan.Plan
 }
+
+// What happened to an apply that was not carried out as asked.
+const (
+	TypeMoved       = "about:plan-moved"         // the state moved: the plan is the new one
+	TypeDisturbs    = "about:max-disturbance"    // it would disturb too much; nothing was done
+	TypeUnsupported = "about:unsupported"        // this build cannot run some resource; nothing was done
+	TypeNotReached  = "about:target-not-reached" // all was done, but the wait was in vain
+)
 
 // Error returns the message.
 func (e *PlanError) Error() string { return e.Err.Message }
@@ -66,7 +75,7 @@ func (c *Client) failure(response *http.Response, loggedIn bool) error {
 		e.Hint = loginHint(loggedIn)
 	}
 	if p.Plan != nil {
-		return &PlanError{Err: e, Plan: p.Plan}
+		return &PlanError{Err: e, Type: p.Type, Plan: p.Plan}
 	}
 	return c.busyOr(response, e)
 }

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millwright/millwright/internal/client"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+type getOptions struct {
+	kind   string
+	id     string // empty: all of the kind
+	output outputOption
+}
+
+func newGetCommand(s *streams, global *globalOptions) *cobra.Command {
+	opts := &getOptions{}
+	cmd := &cobra.Command{
+		Use:   "get KIND [ID]",
+		Short: "Show what there is and how it stands",
+		Long: `Shows all objects of a kind, or one of them: services, users, roles, agents, connections,
+endpoints, mappings, tokens; or the instance's OPC UA client certificate, which machines must
+trust. A service shows which of its resources deviate from what is asked for, and why.`,
+		Example:   "  millwright get services press\n  millwright get connections -o json\n  millwright get certificate > millwright.pem",
+		ValidArgs: append(kindNames(), "certificate"),
+		Args:      between(1, 2, "KIND", "[ID]"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.kind = args[0]
+			if len(args) > 1 {
+				opts.id = args[1]
+			}
+			return runGet(cmd.Context(), opts, global, s)
+		},
+	}
+	opts.addFlags(cmd)
+	return cmd
+}
+
+func (o *getOptions) addFlags(cmd *cobra.Command) {
+	o.output.addFlag(cmd.Flags(), "text", "json", "yaml")
+}
+
+func runGet(ctx context.Context, opts *getOptions, global *globalOptions, s *streams) error {
+	if err := opts.output.check(); err != nil {
+		return err
+	}
+	if opts.kind != "certificate" {
+		if err := oneOf("kind", opts.kind, kindNames()...); err != nil {
+			return err
+		}
+	}
+	c, err := global.connect(s)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if opts.kind == "certificate" {
+		return getCertificate(ctx, c, opts, s)
+	}
+	for _, k := range kinds() {
+		if k.name() == opts.kind {
+			return k.get(ctx, c, opts, s.out)
+		}
+	}
+	return nil
+}
+
+func getCertificate(ctx context.Context, c *client.Client, opts *getOptions, s *streams) error {
+	if opts.id != "" {
+		return spec.Errorf(spec.Invalid, "cannot get certificate %q: there is one, without an id", opts.id)
+	}
+	certificate, err := c.Certificate(ctx)
+	if err != nil {
+		return err
+	}
+	return opts.output.print(s.out, certificate, func(w io.Writer) error {
+		s.note("application URI %s\nfingerprint     %s\nvalid until     %s\n",
+			certificate.ApplicationURI, certificate.Fingerprint, moment(certificate.NotAfter))
+		_, err := fmt.Fprintln(w, strings.TrimSpace(certificate.PEM))
+		return err
+	})
+}
+
+// kind is one that `get` shows.
+type kind interface {
+	name() string
+	get(ctx context.Context, c *client.Client, opts *getOptions, w io.Writer) error
+}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range kinds() {
+		names = append(names, k.name())
+	}
+	return names
+}
+
+// objects is a kind of object that has a route for one of them.
+type objects[V any] struct {
+	plural     string
+	collection func(*client.Client) client.Collection[V]
+	header     string
+	row        func(V) []string
+	detail     func(io.Writer, V) error // nil: the table of one
+}
+
+func (k objects[V]) name() string { return k.plural }
+
+func (k objects[V]) get(ctx context.Context, c *client.Client, opts *getOptions, w io.Writer) error {
+	if opts.id == "" {
+		all, err := k.collection(c).List(ctx, nil)
+		if err != nil {
+			return err
+		}
+		return opts.output.print(w, all, func(w io.Writer) error { return k.table(w, all) })
+	}
+	one, err := k.collection(c).Get(ctx, opts.id)
+	if err != nil {
+		return err
+	}
+	return opts.output.print(w, one, func(w io.Writer) error {
+		if k.detail != nil {
+			return k.detail(w, one)
+		}
+		return k.table(w, []V{one})
+	})
+}
+
+func (k objects[V]) table(w io.Writer, all []V) error {
+	rows := make([][]string, 0, len(all))
+	for _, v := range all {
+		rows = append(rows, k.row(v))
+	}
+	return table(w, k.header, rows)
+}
+
+// states is a kind of resource whose state is listed; an id narrows the list.
+type states struct {
+	plural     string
+	collection func(*client.Client) client.Collection[spec.ResourceStatus]
+	header     string
+	row        func(spec.ResourceStatus) []string
+}
+
+func (k states) name() string { return k.plural }
+
+func (k states) get(ctx context.Context, c *client.Client, opts *getOptions, w io.Writer) error {
+	found := []spec.ResourceStatus{}
+	for v, err := range k.collection(c).All(ctx, url.Values{}) {
+		if err != nil {
+			return err
+		}
+		if opts.id == "" || names(v, opts.id) {
+			found = append(found, v)
+		}
+	}
+	if opts.id != "" && len(found) == 0 {
+		return spec.Errorf(spec.NotFound, "cannot find %q among the %s", opts.id, k.plural)
+	}
+	return opts.output.print(w, found, func(w io.Writer) error {
+		rows := make([][]string, 0, len(found))
+		for _, v := range found {
+			rows = append(rows, k.row(v))
+		}
+		return table(w, k.header, rows)
+	})
+}
+
+// names reports whether id means the resource: its own id, with its service, or its address.
+func names(v spec.ResourceStatus, id string) bool {
+	return id == v.ID || id == v.Key() || id == v.Service+"/"+v.ID || id == spec.ResourceAddress(v.Service, v.Type, v.ID)
+}
