@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/millwright/millwright/internal/commissioning"
+	"github.com/millwright/millwright/internal/commissioning/protocol"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -52,9 +53,12 @@ func (c *Control) evaluate(record serviceRecord) (*service, error) {
 // markUnsupported notes what names a protocol that this build has no driver for.
 func (c *Control) markUnsupported(s *commissioning.Service) {
 	for _, r := range s.Resources {
-		protocol, ok := r.Properties["protocol"].(string)
-		if ok && r.Unsupported == "" && c.opts.Supports != nil && !c.opts.Supports(protocol) {
-			r.Unsupported = fmt.Sprintf("this build has no driver for protocol %q", protocol)
+		name, ok := r.Properties["protocol"].(string)
+		if known, found := protocol.Lookup(name); found {
+			name = known.Name // files write it in any case
+		}
+		if ok && r.Unsupported == "" && c.opts.Supports != nil && !c.opts.Supports(name) {
+			r.Unsupported = fmt.Sprintf("this build has no driver for protocol %q", name)
 		}
 	}
 }
