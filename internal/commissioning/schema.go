@@ -144,7 +144,8 @@ func typeSchema(t *resourceType) schema {
 			"then": schema{"properties": then},
 		})
 	}
-	s["allOf"] = choices
+	groups, _ := s["allOf"].([]schema)
+	s["allOf"] = append(groups, choices...)
 	return s
 }
 
