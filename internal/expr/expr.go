@@ -87,7 +87,7 @@ func (e *Expression) run(ctx context.Context, input any, vars map[string]any) (r
 		}
 	}()
 	if e.copies {
-		input = clone(input)
+		input, vars = clone(input), cloneVars(vars)
 	}
 	if e.guards {
 		vars = withGuards(vars)

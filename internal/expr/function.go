@@ -106,6 +106,23 @@ func importVars(vars map[string]any) (map[string]any, error) {
 	return fresh, nil
 }
 
+// cloneVars returns variables of which an expression may change each part in place.
+func cloneVars(vars map[string]any) map[string]any {
+	fresh := make(map[string]any, len(vars))
+	for name, v := range vars {
+		if reflect.TypeOf(v) != gnataOf().function {
+			fresh[name] = clone(v)
+			continue
+		}
+		call := plain(v)
+		fresh[name] = Function(func(args []any) (any, error) {
+			result, err := call(args, nil)
+			return clone(result), err
+		})
+	}
+	return fresh
+}
+
 // withGuards binds bounded forms of built-in functions over them, below vars.
 func withGuards(vars map[string]any) map[string]any {
 	all := maps.Clone(gnataOf().guards)

@@ -110,7 +110,7 @@ func unsigned(n uint64) any { return json.Number(strconv.FormatUint(n, 10)) }
 func fixed(size int, read func([]byte) any) func([]byte) (any, error) {
 	return func(b []byte) (any, error) {
 		if len(b) < size {
-			return nil, fmt.Errorf("%d bytes are needed", size)
+			return nil, fmt.Errorf("too few, it takes %d", size)
 		}
 		return read(b), nil
 	}
