@@ -3,6 +3,7 @@ package commissioning
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 )
@@ -40,7 +41,7 @@ func (s Symbol) MarshalJSON() ([]byte, error) {
 
 // Format prints "(sensitive)" for every verb.
 func (Secret) Format(f fmt.State, _ rune) {
-	fmt.Fprint(f, hidden)
+	_, _ = io.WriteString(f, hidden) // a fmt.State takes everything
 }
 
 // String hides the value.
@@ -58,7 +59,7 @@ func (p Parameter) Format(f fmt.State, _ rune) {
 	if p.Sensitive {
 		value = hidden
 	}
-	fmt.Fprintf(f, "%s=%v", p.Name, value)
+	_, _ = fmt.Fprintf(f, "%s=%v", p.Name, value) // a fmt.State takes everything
 }
 
 // plain turns a resolved node into a tree of Go values, without wrapping secrets.

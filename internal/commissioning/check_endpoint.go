@@ -11,8 +11,8 @@ import (
 var operations = []string{"subscribe", "read", "write"}
 
 func (e *evaluator) checkEndpoint(d *declared, r *Resource, n *node) {
-	p, known := e.protocolOf(n)
-	r.Unsupported = e.unsupported(n, p, known)
+	p, known := protocolOf(n)
+	r.Unsupported = unsupported(n, known)
 	replace := map[string]func(*node, string) any{
 		"protocol": func(v *node, path string) any { return e.protocolName(v, path) },
 		"topic":    func(v *node, _ string) any { return e.endpointTopic(d, v) },

@@ -25,8 +25,8 @@ func (e *evaluator) checkResource(d *declared, r *Resource, n *node) {
 }
 
 func (e *evaluator) checkConnection(r *Resource, n *node) {
-	p, known := e.protocolOf(n)
-	r.Unsupported = e.unsupported(n, p, known)
+	p, known := protocolOf(n)
+	r.Unsupported = unsupported(n, known)
 	r.Properties = e.object(resourceTypes[0].shape, n, scope{replace: map[string]func(*node, string) any{
 		"protocol": func(v *node, path string) any { return e.protocolName(v, path) },
 		"connection": func(v *node, path string) any {
@@ -42,7 +42,7 @@ func (e *evaluator) checkConnection(r *Resource, n *node) {
 }
 
 // protocolOf finds the protocol that a Connection's or Endpoint's resolved properties name.
-func (e *evaluator) protocolOf(n *node) (protocolShapes, bool) {
+func protocolOf(n *node) (protocolShapes, bool) {
 	name := n.get("protocol")
 	if name == nil || name.kind != text {
 		return protocolShapes{}, false
@@ -72,7 +72,7 @@ func (e *evaluator) protocolName(n *node, path string) any {
 	return n.text
 }
 
-func (e *evaluator) unsupported(n *node, p protocolShapes, known bool) string {
+func unsupported(n *node, known bool) string {
 	if name := n.get("protocol"); !known && name != nil && name.kind == text {
 		return fmt.Sprintf("protocol %s is missing from this build", name.shown())
 	}

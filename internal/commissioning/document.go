@@ -1,8 +1,6 @@
 package commissioning
 
 import (
-	"strings"
-
 	"github.com/millwright/millwright/internal/commissioning/shape"
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -20,7 +18,7 @@ type Document struct {
 // ReadDocument reads src and checks it against the tags of a pointer to a struct. The
 // Document is nil when src is not even a YAML map.
 func ReadDocument(name string, src []byte, pointer any) (*Document, []spec.Diagnostic) {
-	r := &reporter{name: name, lines: strings.Split(string(src), "\n")}
+	r := &reporter{name: name, lines: splitLines(src)}
 	root := parseYAML(r, src)
 	if root == nil {
 		return nil, r.sorted()
@@ -56,5 +54,5 @@ func (d *Document) At(path ...any) spec.Position {
 
 // TopKeys lists the keys at the top of a YAML map, nil if src is none.
 func TopKeys(src []byte) []string {
-	return parseYAML(&reporter{lines: strings.Split(string(src), "\n")}, src).names()
+	return parseYAML(&reporter{lines: splitLines(src)}, src).names()
 }

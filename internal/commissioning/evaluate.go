@@ -142,11 +142,10 @@ func (e *evaluator) resource(d *declared) *Resource {
 	}
 	e.uses = map[string]bool{}
 	before := len(e.found)
-	switch {
-	case d.kind == nil:
+	if d.kind == nil {
 		r.Unsupported = fmt.Sprintf("resource type %s is not known to this build", d.typ)
 		r.Properties, _ = e.guess(properties, 0).(map[string]any)
-	default:
+	} else {
 		if !d.kind.runnable {
 			r.Unsupported = fmt.Sprintf("resource type %s cannot be run by this build", d.typ)
 		}

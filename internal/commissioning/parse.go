@@ -26,7 +26,7 @@ const (
 // Parse reads one file. The File is nil when src is not even a YAML map. It never panics.
 // Its diagnostics concern the file's form; Evaluate adds those about its meaning.
 func Parse(name string, src []byte) (*File, []spec.Diagnostic) {
-	r := &reporter{name: name, lines: strings.Split(string(src), "\n")}
+	r := &reporter{name: name, lines: splitLines(src)}
 	root := parseYAML(r, src)
 	if root == nil {
 		return nil, r.sorted()

@@ -15,6 +15,18 @@ type lines []string
 // maxScanned is the longest line in which an end is looked for.
 const maxScanned = 4096
 
+// splitLines splits where YAML sees the end of a line, which is not only at line feeds.
+func splitLines(src []byte) lines {
+	if len(src) > maxBytes {
+		return nil
+	}
+	all := string(src)
+	if strings.ContainsAny(all, "\r\u0085\u2028\u2029") {
+		all = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n").Replace(all)
+	}
+	return strings.Split(all, "\n")
+}
+
 // cursor is a place in lines: the line counts from 0, offset is in bytes.
 type cursor struct{ line, offset int }
 
@@ -25,8 +37,10 @@ func (l lines) position(file string, n *node) spec.Position {
 	}
 	if end, ok := l.end(n.source, 0); ok && end.line < len(l) {
 		line := l[end.line]
-		p.EndLine = end.line + 1
-		p.EndColumn = utf8.RuneCountInString(line[:min(end.offset, len(line))]) + 1
+		column := utf8.RuneCountInString(line[:min(end.offset, len(line))]) + 1
+		if end.line+1 > n.line || column > n.column {
+			p.EndLine, p.EndColumn = end.line+1, column
+		}
 	}
 	return p
 }

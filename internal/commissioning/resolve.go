@@ -213,12 +213,12 @@ func (e *evaluator) topicOf(r *declared) *node {
 		return automatic
 	}
 	v := e.resolve(given)
-	if v.kind == text {
-		c := *v
+	c := *v
+	switch v.kind {
+	case text:
 		c.text = spec.MqttRoot(e.id) + "/" + strings.TrimLeft(v.text, "/")
 		e.topics[r.id] = &c
-	} else if v.kind == symbolic {
-		c := *v
+	case symbolic:
 		c.parts = append([]SymbolPart{{Text: spec.MqttRoot(e.id) + "/"}}, v.parts...)
 		e.topics[r.id] = &c
 	}

@@ -3,17 +3,17 @@
 package report
 
 import (
-	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/millwright/millwright/internal/spec"
 )
 
 // Text writes one line for each diagnostic and a line that counts them.
 func Text(w io.Writer, files []string, ds []spec.Diagnostic) error {
-	out := bufio.NewWriter(w)
+	var out strings.Builder
 	failures, warnings := 0, 0
 	for _, d := range ds {
 		if d.Severity == spec.SeverityError {
@@ -21,13 +21,16 @@ func Text(w io.Writer, files []string, ds []spec.Diagnostic) error {
 		} else {
 			warnings++
 		}
-		fmt.Fprintln(out, printable(fmt.Sprintf("%s: %s: %s [%s]", d.Position, d.Severity, d.Message, d.Code)))
+		fmt.Fprintln(&out, printable(fmt.Sprintf("%s: %s: %s [%s]", d.Position, d.Severity, d.Message, d.Code)))
 		if d.Hint != "" {
-			fmt.Fprintln(out, "    "+printable(d.Hint))
+			fmt.Fprintln(&out, "    "+printable(d.Hint))
 		}
 	}
-	fmt.Fprintf(out, "%s, %s, %s\n", plural(len(files), "file"), plural(failures, "error"), plural(warnings, "warning"))
-	return out.Flush()
+	fmt.Fprintf(&out, "%s, %s, %s\n", plural(len(files), "file"), plural(failures, "error"), plural(warnings, "warning"))
+	if _, err := io.WriteString(w, out.String()); err != nil {
+		return fmt.Errorf("cannot write the report: %w", err)
+	}
+	return nil
 }
 
 func plural(n int, noun string) string {

@@ -125,7 +125,7 @@ func TestKind(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(plant))
-	f.Fuzz(func(t *testing.T, src []byte) {
+	f.Fuzz(func(_ *testing.T, src []byte) {
 		s, _ := Parse("f.yaml", src)
 		if s != nil {
 			s.Load(sources(nil))
