@@ -145,7 +145,7 @@ func diffResource(index *index, was, willBe Service, from, to *commissioning.Res
 		step.Symbol, step.Cause, step.Unsupported = Delete, "no longer in the file", ""
 	case !compared(c.changes):
 		return Step{}, false
-	case replaces(c.changes):
+	case replaces(from, to):
 		step.Symbol, step.Cause = Replace, index.cause(willBe, c.changes, to)
 	default:
 		step.Symbol, step.Cause = Update, index.cause(willBe, c.changes, to)
@@ -158,8 +158,15 @@ func diffResource(index *index, was, willBe Service, from, to *commissioning.Res
 
 // replaces reports whether the resource becomes another one under the same name: a
 // connection of another protocol, an endpoint that writes where it read.
-func replaces(changes []Change) bool {
-	return slices.ContainsFunc(changes, func(c Change) bool { return c.Path == "protocol" })
+func replaces(from, to *commissioning.Resource) bool {
+	if !equalValue(from.Properties["protocol"], to.Properties["protocol"]) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"subscribe", "read", "write"}, func(operation string) bool {
+		_, was := from.Properties[operation]
+		_, is := to.Properties[operation]
+		return from.Type == "Endpoint" && was != is
+	})
 }
 
 func compareDependsOn(from, to *commissioning.Resource) []Change {

@@ -139,7 +139,7 @@ func (c *Control) viewOfService(m *model, s *service, whole bool) spec.ServiceVi
 	v := spec.ServiceView{
 		ID: s.record.ID, Name: s.canonical.Name, Version: s.canonical.Version, Description: s.canonical.Description,
 		State: state, Enabled: s.record.Enabled, Owner: s.record.Owner, Revision: s.record.Revision, UpdatedAt: s.record.UpdatedAt,
-		Resources: len(s.canonical.Resources), Deviations: deviations, Grants: s.grants, Parameters: shownParameters(s.canonical),
+		Resources: len(s.canonical.Resources), Deviations: deviations, Grants: m.grants[s.record.ID].permissions, Parameters: shownParameters(s.canonical),
 	}
 	if whole {
 		v.Commissioning = maskedSource(s)

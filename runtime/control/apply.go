@@ -169,7 +169,7 @@ func (t *target) ApplyObject(ctx context.Context, address string, steps []plan.S
 	if err != nil {
 		return err
 	}
-	next.bring()
+	t.bring(next)
 	t.rebind(next, map[string]bool{name: kind == "service"})
 	t.publish(next)
 	return nil

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/millwright/millwright/internal/commissioning"
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -96,7 +95,7 @@ func (c *Control) load(ctx context.Context) error {
 	}
 	m := &model{
 		revision: stored.revision, roles: map[string]roleRecord{}, users: map[string]userRecord{},
-		services: map[string]*service{}, bound: map[string][]spec.Resource{},
+		services: map[string]*service{}, bound: map[string][]spec.Resource{}, grants: map[string]granted{},
 	}
 	for _, r := range stored.roles {
 		m.roles[r.Name] = r
@@ -114,7 +113,7 @@ func (c *Control) load(ctx context.Context) error {
 		}
 		m.services[record.ID] = s
 	}
-	m.bring()
+	c.bring(m)
 	c.rebind(m, nil)
 	c.publish(m)
 	return nil
@@ -160,18 +159,6 @@ func (m *model) resourcesByAgent() map[string]map[string]spec.Resource {
 		}
 	}
 	return byAgent
-}
-
-// agentsOf tells which mapper runs each resource.
-func agentsOf(s *commissioning.Service) map[string]string {
-	agents := map[string]string{}
-	for _, r := range s.Resources {
-		agents[r.ID] = spec.DefaultAgent
-		if name, ok := r.Properties["agentName"].(string); ok && name != "" {
-			agents[r.ID] = name
-		}
-	}
-	return agents
 }
 
 // Resources is the desired state of one mapper.

@@ -47,7 +47,7 @@ func (i *instance) up(change ...func(*Options)) {
 	opts := Options{
 		Dir: i.dir, Key: testKey, Log: slog.New(slog.DiscardHandler), Verifier: credential.NewVerifier(), Version: "1.2.3",
 		MqttAddress: func() (string, int) { return "127.0.0.1", 1883 },
-		Supports:    func(protocol string) bool { return !strings.EqualFold(protocol, "S7") },
+		Supports:    func(protocol string) bool { return protocol != "S7" },
 	}
 	for _, f := range change {
 		f(&opts)

@@ -76,7 +76,7 @@ func (c *Control) newDraft(ctx context.Context, who *caller, req plan.Request) (
 	if err := d.prune(); err != nil {
 		return nil, err
 	}
-	d.after.bring()
+	d.bring(d.after)
 	return d, nil
 }
 
@@ -329,7 +329,7 @@ func (d *draft) prune() error {
 		if ok, err := gone(plan.ServiceAddress(id), s.record.Owner); err != nil {
 			return err
 		} else if ok {
-			d.input.Actual.Services = append(d.input.Actual.Services, planService(s))
+			d.input.Actual.Services = append(d.input.Actual.Services, d.before.planService(s))
 			delete(d.after.services, id)
 		}
 	}
@@ -380,7 +380,7 @@ func (d *draft) draftAbsent(s spec.Service) error {
 	if _, err := d.own(address, was.record.Owner); err != nil {
 		return err
 	}
-	d.input.Actual.Services = append(d.input.Actual.Services, planService(was))
+	d.input.Actual.Services = append(d.input.Actual.Services, d.before.planService(was))
 	delete(d.after.services, s.ID)
 	return nil
 }

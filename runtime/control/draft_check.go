@@ -13,8 +13,11 @@ import (
 func (d *draft) plan() (plan.Plan, error) {
 	for id, s := range d.before.services {
 		if !d.seen[plan.ServiceAddress(id)] {
-			d.input.Others = append(d.input.Others, planService(s))
+			d.input.Others = append(d.input.Others, d.before.planService(s))
 		}
+	}
+	for i, s := range d.input.Desired.Services {
+		d.input.Desired.Services[i].Grants = d.after.grants[s.ID].permissions
 	}
 	steps := plan.Diff(d.input)
 	p, err := plan.New(d.before.revision, steps)

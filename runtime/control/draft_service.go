@@ -31,7 +31,7 @@ func (d *draft) draftInstall(s spec.Service, next *service) error {
 		next.record.Content.Secret = credential.Generate("")
 	}
 	d.noteService(next)
-	desired := planService(next)
+	desired := d.after.planService(next) // its grants are known when all is drafted
 	if s.State == spec.Restarted && exists {
 		desired.Restart = true
 		next.record.Generation++
@@ -40,7 +40,7 @@ func (d *draft) draftInstall(s spec.Service, next *service) error {
 		return err
 	}
 	if exists {
-		d.input.Actual.Services = append(d.input.Actual.Services, planService(was))
+		d.input.Actual.Services = append(d.input.Actual.Services, d.before.planService(was))
 	}
 	d.after.services[s.ID] = next
 	d.input.Desired.Services = append(d.input.Desired.Services, desired)
@@ -77,7 +77,7 @@ func (d *draft) compareSecrets(desired *plan.Service, was *service) error {
 		d.warnNotCompared(plan.ServiceAddress(desired.ID))
 		return nil
 	}
-	steps := plan.Diff(plan.Input{Desired: plan.State{Services: []plan.Service{*desired}}, Actual: plan.State{Services: []plan.Service{planService(was)}}})
+	steps := plan.Diff(plan.Input{Desired: plan.State{Services: []plan.Service{*desired}}, Actual: plan.State{Services: []plan.Service{d.before.planService(was)}}})
 	differs := slices.ContainsFunc(steps, func(s plan.Step) bool {
 		return slices.ContainsFunc(s.Changes, func(c plan.Change) bool { return c.Sensitive })
 	})
@@ -109,8 +109,8 @@ func holdsSecret(v any) bool {
 	return false
 }
 
-func planService(s *service) plan.Service {
-	return plan.Service{Service: s.canonical, Owner: s.record.Owner, Enabled: s.record.Enabled, Grants: s.grants}
+func (m *model) planService(s *service) plan.Service {
+	return plan.Service{Service: s.canonical, Owner: s.record.Owner, Enabled: s.record.Enabled, Grants: m.grants[s.record.ID].permissions}
 }
 
 func countOf(n int, noun string) string {

@@ -31,13 +31,13 @@ func (c *Control) evaluate(record serviceRecord) (*service, error) {
 			c.markUnsupported(canonical)
 		}
 	}
-	s.record.ID, s.agents = s.canonical.ID, agentsOf(s.canonical)
+	s.record.ID, s.refers = s.canonical.ID, s.canonical.References()
+	s.index()
 	if !spec.HasErrors(found) {
 		if err := spec.CheckServiceID(s.record.ID); err != nil {
 			return nil, spec.Errorf(spec.Invalid, "cannot tell the service's id: %w", err).
 				WithHint("give an id, or set metadata.name in the file")
 		}
-		s.grants = s.canonical.Grants()
 	}
 	spec.SortDiagnostics(found)
 	for _, d := range found {
@@ -48,6 +48,17 @@ func (c *Control) evaluate(record serviceRecord) (*service, error) {
 		s.warnings = append(s.warnings, d)
 	}
 	return s, nil
+}
+
+// index finds resources, and which mapper runs each, by id.
+func (s *service) index() {
+	s.byID, s.agents = map[string]*commissioning.Resource{}, map[string]string{}
+	for _, r := range s.canonical.Resources {
+		s.byID[r.ID], s.agents[r.ID] = r, spec.DefaultAgent
+		if name, ok := r.Properties["agentName"].(string); ok && name != "" {
+			s.agents[r.ID] = name
+		}
+	}
 }
 
 // markUnsupported notes what names a protocol that this build has no driver for.
@@ -118,12 +129,7 @@ func decodeParameters(text json.RawMessage) (map[string]any, error) {
 // bind works out what a mapper gets of a service: everything resolved, without what this
 // build cannot run. The diagnostics name references to nothing.
 func (c *Control) bind(m *model, s *service) ([]spec.Resource, []spec.Diagnostic) {
-	host, port := c.opts.MqttAddress()
-	resources, found := s.canonical.Bind(commissioning.Environment{
-		MqttHost: host, MqttPort: port,
-		MqttUser: spec.ServiceIdentity(s.record.ID), MqttPassword: s.record.Content.Secret,
-		Lookup: m.resource,
-	})
+	resources, found := s.canonical.Bind(c.environment(m, s))
 	unsupported := map[string]bool{}
 	for _, r := range s.canonical.Resources {
 		unsupported[r.ID] = r.Unsupported != ""
@@ -144,7 +150,7 @@ func (c *Control) rebind(m *model, changed map[string]bool) {
 	}
 	for id, s := range m.services {
 		_, have := m.bound[id]
-		if !s.record.Enabled || have && !changed[id] && len(s.canonical.References()) == 0 {
+		if !s.record.Enabled || have && !changed[id] && len(s.refers) == 0 {
 			continue
 		}
 		resources, found := c.bind(m, s)

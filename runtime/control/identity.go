@@ -45,7 +45,7 @@ func (c *Control) identitiesOf(m *model) map[string]spec.Identity {
 		}
 		name := spec.ServiceIdentity(id)
 		all[name] = spec.Identity{
-			Name: name, Permissions: mqttOnly(s.grants),
+			Name: name, Permissions: mqttOnly(m.grants[id].permissions),
 			Credentials: []string{credential.HashGenerated(s.record.Content.Secret)},
 		}
 	}
