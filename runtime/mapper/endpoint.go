@@ -26,13 +26,14 @@ type endpoint struct {
 	subscription string  // id of the pushed subscription: another one after each start
 	log          *slog.Logger
 
-	valueFault, ruleFault *fault
-	chain                 *rules.Chain // nil without rules
-	out                   *outbox
-	requests              *requester // nil for subscribe
-	ctx                   context.Context
-	cancel                context.CancelFunc
-	ruleError             atomic.Bool // the rules failed on the message at hand
+	// What is wrong: with the pushed subscription, the last value, the rules.
+	subFault, valueFault, ruleFault *fault
+	chain                           *rules.Chain // nil without rules
+	out                             *outbox
+	requests                        *requester // nil for subscribe
+	ctx                             context.Context
+	cancel                          context.CancelFunc
+	ruleError                       atomic.Bool // the rules failed on the message at hand
 
 	mu        sync.Mutex // orders values
 	halted    bool
@@ -48,7 +49,7 @@ func newEndpoint(m *Mapper, r spec.Resource, starts uint64, cfg commissioning.En
 		subscription: fmt.Sprintf("%s#%d", r.Key(), starts),
 	}
 	e.topic = cfg.Topic
-	e.valueFault, e.ruleFault = e.newFault(), e.newFault()
+	e.subFault, e.valueFault, e.ruleFault = e.newFault(), e.newFault(), e.newFault()
 	address, err := e.address()
 	if err != nil {
 		return nil, err
@@ -160,11 +161,18 @@ func (e *endpoint) status() spec.ResourceStatus {
 }
 
 // ready notes that the endpoint's subscription stands.
-func (e *endpoint) ready() { e.is(spec.StateEnabled) }
+func (e *endpoint) ready() {
+	e.subFault.clear()
+	e.is(spec.StateEnabled)
+}
 
 // refused notes that the machine does not accept the subscription.
 func (e *endpoint) refused(err error) {
-	e.deliver(nil, Result{Err: fmt.Errorf("cannot subscribe: %w", err)})
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.halted {
+		e.deliverError(e.subFault, Result{Time: time.Now(), Err: fmt.Errorf("cannot subscribe: %w", err)})
+	}
 }
 
 // lost notes that the connection is gone: who got values is told once that no more are coming.
@@ -174,7 +182,8 @@ func (e *endpoint) lost(text string) {
 	if e.halted {
 		return
 	}
-	e.valueFault.clear() // from now on the connection's own error is shown
+	e.subFault.clear() // from now on the connection's own error is shown
+	e.valueFault.clear()
 	e.is(spec.StatePending)
 	if e.delivered && !e.bad {
 		e.errors.Add(1)
@@ -184,19 +193,18 @@ func (e *endpoint) lost(text string) {
 	e.bad, e.delivered = false, false
 }
 
-// deliver takes one result from the machine. Results of a link that has ended are late and void;
-// l is nil for results that did not come over one.
+// deliver takes one result from the machine. Results of a link that has ended are late and void.
 func (e *endpoint) deliver(l *link, r Result) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.halted || l != nil && l.ctx.Err() != nil {
+	if e.halted || l.ctx.Err() != nil {
 		return
 	}
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
 	if r.Err != nil {
-		e.deliverError(r)
+		e.deliverError(e.valueFault, r)
 		return
 	}
 	e.bad, e.delivered = false, true
@@ -214,10 +222,10 @@ func (e *endpoint) deliver(l *link, r Result) {
 }
 
 // deliverError publishes a bad value when the one before was not bad too. The rules are skipped.
-func (e *endpoint) deliverError(r Result) {
+func (e *endpoint) deliverError(f *fault, r Result) {
 	text := r.Err.Error()
 	e.errors.Add(1)
-	e.valueFault.raise(text)
+	f.raise(text)
 	if e.bad {
 		return
 	}

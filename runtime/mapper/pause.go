@@ -16,16 +16,19 @@ type pauses struct {
 	now         time.Duration
 }
 
+// strategyPauses takes the specification's defaults where a strategy is not complete.
 func strategyPauses(s commissioning.Strategy) pauses {
-	p := pauses{
-		first:  time.Duration(s.InitialDelay) * time.Millisecond,
-		last:   time.Duration(s.MaxDelay) * time.Millisecond,
-		factor: s.IncrementFactor,
+	if s.InitialDelay <= 0 {
+		s.InitialDelay = 1000
 	}
-	p.first = max(p.first, time.Millisecond)
-	p.last = max(p.last, p.first)
-	p.factor = max(p.factor, 1)
-	return p
+	if s.MaxDelay <= 0 {
+		s.MaxDelay = 30000
+	}
+	if s.IncrementFactor < 1 {
+		s.IncrementFactor = 2
+	}
+	first := time.Duration(s.InitialDelay) * time.Millisecond
+	return pauses{first: first, last: max(time.Duration(s.MaxDelay)*time.Millisecond, first), factor: s.IncrementFactor}
 }
 
 // next returns how long to wait before the next attempt.

@@ -75,9 +75,7 @@ func (r *reconciler) apply(want map[string]spec.Resource) {
 		}
 	}
 	slices.SortFunc(start, func(a, b string) int { return byType(want[a], want[b]) })
-	for _, key := range start {
-		r.start(want[key])
-	}
+	r.start(start, want)
 	if len(stop)+len(start) > 0 {
 		r.m.opts.Log.Info("desired state taken over", "stopped", len(stop), "started", len(start), "resources", len(want))
 	}
@@ -161,16 +159,22 @@ func stopAll(units []unit) {
 	all.Wait()
 }
 
-// start makes and starts one unit.
-func (r *reconciler) start(res spec.Resource) {
-	key := res.Key()
-	r.starts[key]++
-	r.running[key] = res
-	u := r.build(res)
-	r.m.mu.Lock()
-	r.m.units[key] = u
-	r.m.mu.Unlock()
-	u.start(r.ctx)
+// start makes units, connections first, and starts them, connections last: they find all their
+// users attached, and subscribe for them in one call.
+func (r *reconciler) start(keys []string, want map[string]spec.Resource) {
+	units := make([]unit, 0, len(keys))
+	for _, key := range keys {
+		r.starts[key]++
+		r.running[key] = want[key]
+		u := r.build(want[key])
+		units = append(units, u)
+		r.m.mu.Lock()
+		r.m.units[key] = u
+		r.m.mu.Unlock()
+	}
+	for _, u := range slices.Backward(units) {
+		u.start(r.ctx)
+	}
 	r.m.touch()
 }
 
