@@ -46,12 +46,15 @@ would change and which data stops flowing meanwhile; applying twice changes noth
 	root.SetUsageTemplate(root.UsageTemplate() + helpFooter)
 	global.addFlags(root.PersistentFlags())
 	root.AddCommand(
+		newUpCommand(s, global),
+		newDemoCommand(s),
 		newValidateCommand(s),
 		newPlanCommand(s, global),
 		newApplyCommand(s, global),
 		newDestroyCommand(s, global),
 		newGetCommand(s, global),
 		newTailCommand(s, global),
+		newLogsCommand(s, global),
 		newSchemaCommand(s),
 		newEvalCommand(s),
 		newProbeCommand(s),

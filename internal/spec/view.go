@@ -127,3 +127,11 @@ type Problem struct {
 	Hint        string       `json:"hint,omitempty"`
 	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
 }
+
+// CertificateView is the instance's OPC UA client certificate: what a machine must trust.
+type CertificateView struct {
+	PEM            string    `json:"pem"`
+	Fingerprint    string    `json:"fingerprint"` // "SHA256:" and hex, of the DER form
+	ApplicationURI string    `json:"application_uri"`
+	NotAfter       time.Time `json:"not_after"`
+}

@@ -1,0 +1,220 @@
+// Package gateway wires the parts of the runtime: broker, mapper and control. It owns the
+// data directory, the listeners and the order in which parts start and stop. In one process
+// the parts call each other through the interfaces that HTTP streams carry between containers.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/millwright/millwright/internal/credential"
+	"github.com/millwright/millwright/internal/expr"
+	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker"
+	"github.com/millwright/millwright/runtime/control"
+	"github.com/millwright/millwright/runtime/mapper"
+	"github.com/millwright/millwright/runtime/mapper/modbus"
+	"github.com/millwright/millwright/runtime/mapper/mqtt"
+	"github.com/millwright/millwright/runtime/mapper/opcua"
+)
+
+// Options of a gateway.
+type Options struct {
+	DataDir        string
+	ListenHTTP     string // address of the API
+	ListenMQTT     string // address of the broker
+	ReadOnly       bool   // refuse every write to machines
+	InsecureListen bool   // allow plain listeners on addresses that are not loopback
+	Version        string
+	Log            *slog.Logger
+}
+
+// Gateway is one instance in this process.
+type Gateway struct {
+	opts    Options
+	log     *slog.Logger
+	dir     *dataDir
+	http    net.Listener
+	mqtt    net.Listener
+	control *control.Control
+	broker  *broker.Broker
+	mapper  *mapper.Mapper
+	server  *http.Server
+}
+
+// drivers lists the protocols that this build can run.
+func drivers() []mapper.Driver {
+	return []mapper.Driver{opcua.Driver(), modbus.Driver(), mqtt.Driver()}
+}
+
+// keptLogLines is how many records GET /api/v1/logs reaches back.
+const keptLogLines = 2000
+
+// New opens the data directory, binds the listeners and makes the parts; nothing runs yet.
+// What cannot be used is refused before anything is changed. Close releases what New took.
+func New(ctx context.Context, opts Options) (_ *Gateway, err error) {
+	g := &Gateway{opts: opts}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.Close())
+		}
+	}()
+	if g.http, err = listen("--listen-http", opts.ListenHTTP, opts.InsecureListen); err != nil {
+		return nil, err
+	}
+	if g.mqtt, err = listen("--listen-mqtt", opts.ListenMQTT, opts.InsecureListen); err != nil {
+		return nil, err
+	}
+	if g.dir, err = openDataDir(opts.DataDir, opts.Version); err != nil {
+		return nil, err
+	}
+	return g, g.wire(ctx)
+}
+
+// wire makes the parts and introduces them to each other.
+func (g *Gateway) wire(ctx context.Context) (err error) {
+	ring := control.NewLogRing(g.opts.Log.Handler(), keptLogLines)
+	g.log = slog.New(ring)
+	certificate := newClientCertificate(g.dir)
+	verifier := credential.NewVerifier()
+	if g.control, err = g.newControl(ctx, verifier, certificate, ring); err != nil {
+		return err
+	}
+	g.broker, err = broker.New(broker.Options{
+		Dir:    g.dir.file("broker"),
+		Watch:  g.control.Identities(),
+		Log:    g.log.With("part", "broker"),
+		Verify: verifier.Verify,
+	})
+	if err != nil {
+		return err
+	}
+	if g.mapper, err = g.newMapper(certificate); err != nil {
+		return err
+	}
+	g.server = &http.Server{Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
+	return nil
+}
+
+func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier, certificate *clientCertificate, ring *control.LogRing) (*control.Control, error) {
+	supported := map[string]bool{}
+	for _, d := range drivers() {
+		supported[d.Spec.Name] = true
+	}
+	address := g.mqtt.Addr().(*net.TCPAddr)
+	return control.New(ctx, control.Options{
+		Dir:      g.dir.path,
+		Key:      g.dir.key,
+		Log:      g.log.With("part", "control"),
+		Verifier: verifier,
+		Version:  g.opts.Version,
+		MqttAddress: func() (string, int) {
+			if address.IP.IsUnspecified() {
+				return "127.0.0.1", address.Port
+			}
+			return address.IP.String(), address.Port
+		},
+		Supports:        func(protocol string) bool { return supported[protocol] },
+		CheckExpression: func(source string) error { _, err := expr.Compile(source); return err },
+		ReadOnly:        g.opts.ReadOnly,
+		Messages:        messages{gateway: g},
+		Logs:            ring,
+		Certificate:     certificate.view,
+	})
+}
+
+func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, error) {
+	return mapper.New(mapper.Options{
+		Agent:             spec.DefaultAgent,
+		Dir:               filepath.Join(g.dir.file("mapper"), spec.DefaultAgent),
+		Key:               g.dir.key,
+		Drivers:           drivers(),
+		Bus:               localBus{g.broker},
+		Watch:             g.control.Resources(spec.DefaultAgent),
+		Report:            g.control.Report,
+		ClientCertificate: func() (tls.Certificate, error) { return certificate.load() },
+		ReadOnly:          g.opts.ReadOnly,
+		Log:               g.log.With("part", "mapper", "agent", spec.DefaultAgent),
+	})
+}
+
+// routes: health for everyone, the rest for who is granted it.
+func (g *Gateway) routes() http.Handler {
+	registry := newRegistry(collector{brokerStats: g.broker.Stats, resources: g.mapper.Status})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", g.healthz)
+	mux.HandleFunc("GET /readyz", g.readyz)
+	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	mux.Handle("/", g.control.Handler())
+	return mux
+}
+
+// URL is where the API answers.
+func (g *Gateway) URL() string { return "http://" + g.http.Addr().String() }
+
+// MQTTAddress is where the broker listens, host:port.
+func (g *Gateway) MQTTAddress() string { return g.mqtt.Addr().String() }
+
+// Control gives access to what whoever starts an instance may do: make the first admin, issue a token.
+func (g *Gateway) Control() *control.Control { return g.control }
+
+// Run starts the parts and works until ctx ends or a part fails, then stops them: first the
+// mapper, so that its last values still reach the broker, then the API and the broker, then
+// the store. It returns the failed part's error; nil after ctx has ended.
+func (g *Gateway) Run(ctx context.Context) error {
+	var parts runner
+	parts.start("control", g.control.Run)
+	parts.start("broker", func(ctx context.Context) error { return g.broker.Run(ctx, g.mqtt) })
+	parts.start("api", g.serveHTTP)
+	parts.start("mapper", g.mapper.Run)
+	g.log.Info("running", "url", g.URL(), "mqtt", g.MQTTAddress(), "version", g.opts.Version)
+	err := parts.wait(ctx)
+	g.log.Info("stopped")
+	g.control, g.http, g.mqtt = nil, nil, nil // closed by their parts
+	return err
+}
+
+// serveHTTP answers requests until ctx ends; streams end then, other requests get a moment.
+func (g *Gateway) serveHTTP(ctx context.Context) error {
+	streams, endStreams := context.WithCancel(context.WithoutCancel(ctx))
+	defer endStreams()
+	g.server.BaseContext = func(net.Listener) context.Context { return streams }
+	stopped := make(chan error, 1)
+	defer context.AfterFunc(ctx, func() {
+		endStreams()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		stopped <- errors.Join(g.server.Shutdown(grace), g.server.Close())
+	})()
+	if err := g.server.Serve(g.http); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve %s: %w", g.URL(), err)
+	}
+	return <-stopped
+}
+
+// Close releases what New took, where Run did not.
+func (g *Gateway) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{g.http, g.mqtt} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	if g.control != nil {
+		errs = append(errs, g.control.Close())
+	}
+	if g.dir != nil {
+		errs = append(errs, g.dir.Close())
+		g.dir = nil
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,41 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// healthz answers 200 as long as the process can answer at all.
+func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
+	writeHealth(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz answers 200 once every part has taken its first desired state over, else 503 and
+// the parts that have not.
+func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
+	parts := map[string]string{"broker": "ready", "mapper": "ready", "control": "ready"}
+	select {
+	case <-g.broker.Synced():
+	default:
+		parts["broker"] = "has no policy yet"
+	}
+	if g.mapper.Revision() == 0 {
+		parts["mapper"] = "has no desired state yet"
+	}
+	if err := g.control.Ready(r.Context()); err != nil {
+		parts["control"] = "the store does not answer"
+	}
+	status := http.StatusOK
+	for _, state := range parts {
+		if state != "ready" {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	writeHealth(w, status, parts)
+}
+
+func writeHealth(w http.ResponseWriter, status int, body map[string]string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the caller has gone; nobody is left to tell
+}

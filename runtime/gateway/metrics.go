@@ -1,0 +1,111 @@
+package gateway
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker"
+)
+
+// collector turns the parts' own counters into Prometheus metrics when they are asked for,
+// so that counting costs the data path nothing more.
+type collector struct {
+	brokerStats func() broker.Stats
+	resources   func() []spec.ResourceStatus
+}
+
+type brokerMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(broker.Stats) int64
+}
+
+func brokerDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("millwright_broker_"+name, help, nil, nil)
+}
+
+func brokerMetrics() []brokerMetric {
+	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
+	return []brokerMetric{
+		{brokerDesc("clients", "MQTT clients that are connected."), gauge, func(s broker.Stats) int64 { return s.Clients }},
+		{brokerDesc("connects_total", "MQTT connections since the start."), counter, func(s broker.Stats) int64 { return s.ClientsTotal }},
+		{brokerDesc("subscriptions", "Subscriptions that stand."), gauge, func(s broker.Stats) int64 { return s.Subscriptions }},
+		{brokerDesc("retained_messages", "Retained messages."), gauge, func(s broker.Stats) int64 { return s.Retained }},
+		{brokerDesc("messages_received_total", "Application messages taken in."), counter, func(s broker.Stats) int64 { return s.MessagesReceived }},
+		{brokerDesc("messages_sent_total", "Application messages handed to subscribers."), counter, func(s broker.Stats) int64 { return s.MessagesSent }},
+		{brokerDesc("messages_dropped_total", "Application messages dropped because a subscriber was too slow."), counter, func(s broker.Stats) int64 { return s.MessagesDropped }},
+		{brokerDesc("bytes_received_total", "Bytes received from MQTT clients."), counter, func(s broker.Stats) int64 { return s.BytesReceived }},
+		{brokerDesc("bytes_sent_total", "Bytes sent to MQTT clients."), counter, func(s broker.Stats) int64 { return s.BytesSent }},
+		{brokerDesc("refused_total", "Connects, publishes and subscriptions that the policy refused."), counter, func(s broker.Stats) int64 { return s.Refused }},
+		{brokerDesc("panics_total", "Connections ended by a panic or a malformed packet."), counter, func(s broker.Stats) int64 { return s.Panics }},
+	}
+}
+
+var resourceLabels = []string{"service", "resource", "type"}
+
+type resourceMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(spec.ResourceStatus) float64
+}
+
+func resourceDesc(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("millwright_resource_"+name, help, resourceLabels, nil)
+}
+
+func resourceMetrics() []resourceMetric {
+	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
+	return []resourceMetric{
+		{resourceDesc("on_target", "1 where the resource is as it should be, else 0."), gauge, onTarget},
+		{resourceDesc("last_value_timestamp_seconds", "When the last value came, unix time; 0 before the first."), gauge, lastValueSeconds},
+		{resourceDesc("messages_total", "Messages since the resource's start."), counter, func(s spec.ResourceStatus) float64 { return float64(s.Messages) }},
+		{resourceDesc("errors_total", "Errors since the resource's start."), counter, func(s spec.ResourceStatus) float64 { return float64(s.Errors) }},
+		{resourceDesc("dropped_total", "Messages dropped by a failing rule, an unset variable or a refused publish."), counter, func(s spec.ResourceStatus) float64 { return float64(s.Dropped) }},
+		{resourceDesc("skipped_polls_total", "Polls that came due while the one before was running."), counter, func(s spec.ResourceStatus) float64 { return float64(s.Skipped) }},
+		{resourceDesc("connects_total", "Sessions that a connection has opened."), counter, func(s spec.ResourceStatus) float64 { return float64(s.Connects) }},
+	}
+}
+
+func onTarget(s spec.ResourceStatus) float64 {
+	if s.OnTarget {
+		return 1
+	}
+	return 0
+}
+
+func lastValueSeconds(s spec.ResourceStatus) float64 {
+	if s.LastValueAt.IsZero() {
+		return 0
+	}
+	return float64(s.LastValueAt.UnixMilli()) / 1000
+}
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range brokerMetrics() {
+		descs <- m.desc
+	}
+	for _, m := range resourceMetrics() {
+		descs <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(metrics chan<- prometheus.Metric) {
+	stats := c.brokerStats()
+	for _, m := range brokerMetrics() {
+		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(stats)))
+	}
+	for _, s := range c.resources() {
+		for _, m := range resourceMetrics() {
+			metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), s.Service, s.ID, s.Type)
+		}
+	}
+}
+
+func newRegistry(c collector) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
