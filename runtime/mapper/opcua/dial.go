@@ -17,12 +17,6 @@ import (
 	"github.com/millwright/millwright/internal/spec"
 )
 
-// Credentials of a user; the zero value logs in as nobody.
-type Credentials struct {
-	Username string
-	Password string
-}
-
 // open connects, picks the endpoint, secures the channel and activates a session.
 func (c *connector) open(ctx context.Context) (*session, error) {
 	channel, err := openChannel(ctx, c.target, unsecured(), c.token)
@@ -136,9 +130,9 @@ func (c *connector) refused(identity clientIdentity, err error) error {
 	if ok && !aboutCertificate(status) {
 		return c.unreachable(err)
 	}
-	return spec.Errorf(spec.Unavailable, "cannot open a secured link to %q: the server refuses this gateway's certificate %q, SHA-1 thumbprint %s, SHA-256 fingerprint %s: %w",
-		c.target.url(), identity.leaf.Subject.String(), thumbprint(identity.chain), fingerprint(identity.chain), named(err)).
-		WithHint("trust it on the server: move it from the rejected to the trusted certificates there, or import it (`millwright get certificate` prints it)")
+	return spec.Errorf(spec.Unavailable, "cannot open a secured link to %q: the server refuses this gateway's certificate %q, SHA-1 thumbprint %s, SHA-256 fingerprint %s; "+
+		"on the server, move it from the rejected to the trusted certificates, or import it (`millwright get certificate` prints it): %w",
+		c.target.url(), identity.leaf.Subject.String(), thumbprint(identity.chain), fingerprint(identity.chain), named(err))
 }
 
 func aboutCertificate(s ua.StatusCode) bool {

@@ -276,7 +276,7 @@ func (t trust) check(server []byte) error {
 	if len(t.given) > 0 {
 		reason = fmt.Sprintf("it is not what caCert holds or signed (%v)", err)
 	}
-	return spec.Errorf(spec.Unavailable, "cannot trust the server's certificate %q with the SHA-256 fingerprint %s: %s",
-		chain[0].Subject.String(), fingerprint(server), reason).
-		WithHint("compare the fingerprint with the machine's own, then give the certificate as caCert (`millwright probe` prints it), or set trustAllCertificates: true")
+	return spec.Errorf(spec.Unavailable, "cannot trust the server's certificate %q with the SHA-256 fingerprint %s: %s; "+
+		"compare the fingerprint with the machine's own, then give the certificate as caCert (`millwright probe` prints it), or set trustAllCertificates: true",
+		chain[0].Subject.String(), fingerprint(server), reason)
 }
