@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -176,6 +177,33 @@ func TestCompileDeep(t *testing.T) {
 	_, _, err := compile(t, `$eval($)`).Eval(t.Context(), strings.Repeat("(", MaxSource+1), nil)
 	if err == nil || !strings.Contains(err.Error(), "$eval takes at most") {
 		t.Errorf("$eval of a long expression: %v", err)
+	}
+}
+
+func TestEvalConcurrently(t *testing.T) {
+	e := compile(t, `{"v": value, "n": $count($map([1..50], function($i) { $i * value })), "m": $match("ab12", /[0-9]+/).match, "k": $eval("value")}`)
+	in := decode(t, `{"value": 9007199254740993}`)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				result, _, err := e.Eval(t.Context(), in, nil)
+				if got := string(Append(nil, result)); err != nil || got != `{"v":9007199254740993,"n":50,"m":"12","k":9007199254740993}` {
+					t.Errorf("got %s, %v", got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSize(t *testing.T) {
+	for _, text := range []string{`{"timestamp":1700000000001,"value":[1,2.5,"text",null,true,{}]}`, `"text"`, `12`} {
+		size := Size(decode(t, text))
+		if size < len(text)/2 || size > 2*len(text)+4 {
+			t.Errorf("Size(%s) = %d", text, size)
+		}
 	}
 }
 

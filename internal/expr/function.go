@@ -52,7 +52,7 @@ func builtin(source string) any {
 // plain returns a BuiltinFunction of gnata as the function that it is.
 func plain(builtin any) plainFunction {
 	target := reflect.TypeOf(plainFunction(nil))
-	return reflect.ValueOf(builtin).Convert(target).Interface().(plainFunction) //nolint:errcheck // Convert made it that type
+	return reflect.ValueOf(builtin).Convert(target).Interface().(plainFunction)
 }
 
 // newObject returns an empty object of gnata's, which keeps the order of its keys: what
@@ -62,7 +62,7 @@ func newObject() object {
 	if err != nil {
 		panic(fmt.Sprintf("cannot make an object: %v", err)) // a constant call: see the tests
 	}
-	return v.(object) //nolint:errcheck // as above
+	return v.(object)
 }
 
 // Function makes a value for Eval's vars that expressions call as $name(...). What fn returns

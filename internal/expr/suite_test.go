@@ -148,10 +148,10 @@ func (c *suiteCase) run(t *testing.T) string {
 	if err != nil {
 		t.Fatalf("%s: %v", c.name, err)
 	}
-	if !defined && !IsNull(want) || !Equal(result, want) && !(c.Unordered && sameItems(result, want)) {
-		return fmt.Sprintf("want %s, got %s", Append(nil, want), Append(nil, result))
+	if defined && Equal(result, want) || !defined && IsNull(want) || c.Unordered && sameItems(result, want) {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf("want %s, got %s", Append(nil, want), Append(nil, result))
 }
 
 func wrongError(err error, code string, want bool) string {

@@ -216,6 +216,15 @@ func (w *walk) check(v any, depth int) error {
 	return w.count(depth, text)
 }
 
+// Size returns about how many bytes v takes as JSON.
+func Size(v any) int {
+	var w walk
+	if err := w.check(v, 0); err != nil {
+		return MaxBytes
+	}
+	return w.bytes + 4*w.nodes
+}
+
 // Plain returns a tree with Go's nil for null and map[string]any for every object.
 func Plain(v any) any {
 	switch v := v.(type) {

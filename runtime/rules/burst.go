@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/millwright/millwright/internal/commissioning"
+	"github.com/millwright/millwright/internal/expr"
 )
 
 // What an array holds at most, whatever the rule says: past it the array is emitted early.
 const (
 	maxBurst      = 100_000
-	maxBurstBytes = 8 << 20 // of payloads
+	maxBurstBytes = 8 << 20 // about, as JSON
 	maxBatches    = 10_000  // arrays that are open at once, by label
 )
 
@@ -76,7 +77,7 @@ func (b *burst) run(c *Chain, m *message) (bool, error) {
 		return false, err
 	}
 	open.items = append(open.items, m.value)
-	open.bytes += len(m.payload)
+	open.bytes += expr.Size(m.value)
 	open.last = m
 	if len(open.items) != b.size && len(open.items) < maxBurst && open.bytes < maxBurstBytes {
 		return false, nil

@@ -281,10 +281,3 @@ func BenchmarkChainAll(b *testing.B) {
 - burst: {maxSize: 10}
 `, benchmarkMessage)
 }
-
-func BenchmarkEncodeReading(b *testing.B) {
-	b.ReportAllocs()
-	for b.Loop() {
-		EncodeReading(1700000000001, 21.5)
-	}
-}

@@ -3,7 +3,6 @@ package rules
 import (
 	"bytes"
 	"errors"
-	"math"
 	"strconv"
 	"unicode/utf8"
 
@@ -111,25 +110,7 @@ func encodeJSON(v any) []byte {
 	return expr.Append(make([]byte, 0, 64), v)
 }
 
-// EncodeReading encodes a machine's value as an endpoint without rules publishes it:
-// {"timestamp": <unix ms>, "value": ...}, with an "error" where the value holds NaN or an
-// infinite number, which are null in JSON.
-func EncodeReading(timestamp int64, value any) []byte {
-	b := append(make([]byte, 0, 64), `{"timestamp":`...)
-	b = strconv.AppendInt(b, timestamp, 10)
-	b = append(b, `,"value":`...)
-	b = expr.Append(b, value)
-	if f, found := expr.NonFinite(value); found {
-		return appendError(b, f)
-	}
-	return append(b, '}')
-}
-
 // appendError ends an object that is open.
 func appendError(b []byte, f float64) []byte {
-	name := "NaN"
-	if math.IsInf(f, 0) {
-		name = strconv.FormatFloat(f, 'g', -1, 64)
-	}
-	return append(b, `,"error":"not a finite number: `+name+`"}`...)
+	return append(b, `,"error":"the value is `+strconv.FormatFloat(f, 'g', -1, 64)+`"}`...)
 }

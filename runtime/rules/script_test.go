@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,10 +70,10 @@ func TestScripts(t *testing.T) {
 func runScript(t *testing.T, rules, script string) (result string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
+		var out transcript
 		c, err := Compile(readRules(t, rules), Options{
-			Emit: func(o Output) { out.WriteString(printOutput(o)) },
-			Fail: func(rule int, err error) { fmt.Fprintf(&out, "! %d: %v\n", rule+1, err) },
+			Emit: func(o Output) { out.add(printOutput(o)) },
+			Fail: func(rule int, err error) { out.add(fmt.Sprintf("! %d: %v\n", rule+1, err)) },
 		})
 		if err != nil {
 			result = fmt.Sprintf("! %v\n", err)
@@ -83,12 +84,30 @@ func runScript(t *testing.T, rules, script string) (result string) {
 			if strings.HasPrefix(line, "< ") || strings.HasPrefix(line, "! ") {
 				continue
 			}
-			out.WriteString(line)
+			out.add(line)
 			runLine(t, c, strings.TrimSuffix(line, "\n"))
 		}
-		result = out.String()
+		result = out.text()
 	})
 	return result
+}
+
+// transcript is written by the script and by the chain's own goroutines.
+type transcript struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (o *transcript) add(line string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines = append(o.lines, line)
+}
+
+func (o *transcript) text() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.Join(o.lines, "")
 }
 
 func runLine(t *testing.T, c *Chain, line string) {
@@ -205,4 +224,15 @@ func readRules(t testing.TB, text string) []commissioning.Rule {
 		t.Fatalf("cannot read rules %s: %v", asJSON, err)
 	}
 	return list
+}
+
+// kindOf returns a rule's name in commissioning files.
+func kindOf(t testing.TB, rule commissioning.Rule) string {
+	t.Helper()
+	asJSON, err := json.Marshal(rule)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, _, _ := strings.Cut(strings.TrimPrefix(string(asJSON), `{"`), `"`)
+	return name
 }
