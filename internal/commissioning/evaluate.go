@@ -47,6 +47,7 @@ func (e *evaluator) service() *Service {
 		d := e.definitions[name]
 		e.guarded("definition "+name, d, d)
 	}
+	e.checkNames(definitions, declared)
 	e.describe(s)
 	for _, d := range declared {
 		if r := e.resource(d); r != nil {
@@ -56,6 +57,26 @@ func (e *evaluator) service() *Service {
 	e.checkCycles(declared, s)
 	e.checkTopics(s)
 	return s
+}
+
+// checkNames warns of names that !ref can only read in one way.
+func (e *evaluator) checkNames(definitions *node, resources []*declared) {
+	warn := func(key *node, name, taken string) {
+		e.warn(key, "same-name", "give it another name", fmt.Sprintf("!ref %s means the %s of this name", name, taken))
+	}
+	for name := range e.definitions {
+		if e.parameters[name] != nil {
+			warn(fieldKey(definitions, name), name, "parameter")
+		}
+	}
+	for _, d := range resources {
+		switch {
+		case e.parameters[d.id] != nil:
+			warn(d.key, d.id, "parameter")
+		case e.definitions[d.id] != nil:
+			warn(d.key, d.id, "definition")
+		}
+	}
 }
 
 func rawDefinitions(section *node) map[string]*node {

@@ -4,7 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/millwright/millwright/internal/expr"
 )
+
+func compiles(expression string) error {
+	_, err := expr.Compile(expression)
+	return err
+}
 
 // TestExamples holds that every published example is valid as it stands, without a warning.
 func TestExamples(t *testing.T) {
@@ -25,7 +32,7 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, ds := evaluateCase(t, src, Input{AllowMissing: true})
+			s, ds := evaluateCase(t, src, Input{AllowMissing: true, CheckExpression: compiles})
 			if len(ds) > 0 {
 				t.Errorf("%s:\n%s", file, printDiagnostics(ds))
 			}

@@ -11,7 +11,7 @@ import (
 // Bounds on what tags may unfold to: aliases and references share their values, so a small
 // file could name an endless one.
 const (
-	maxUnfolded      = 4_000_000 // values
+	maxUnfolded      = 2_000_000 // values
 	maxUnfoldedBytes = 64 << 20
 	maxReferences    = 1000 // deep
 )
