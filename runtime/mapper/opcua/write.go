@@ -162,21 +162,5 @@ func (s *session) references(ctx context.Context, node *ua.NodeID, direction ua.
 	if len(response.Results) != 1 {
 		return nil, errCount
 	}
-	result := response.Results[0]
-	found := result.References
-	for len(result.ContinuationPoint) > 0 && !isBad(result.StatusCode) {
-		next, err := ask[*ua.BrowseNextResponse](ctx, s, &ua.BrowseNextRequest{ContinuationPoints: [][]byte{result.ContinuationPoint}})
-		if err != nil {
-			return nil, err
-		}
-		if len(next.Results) != 1 {
-			return nil, errCount
-		}
-		result = next.Results[0]
-		found = append(found, result.References...)
-	}
-	if isBad(result.StatusCode) {
-		return nil, statusError(result.StatusCode)
-	}
-	return found, nil
+	return s.pages(ctx, response.Results[0])
 }
