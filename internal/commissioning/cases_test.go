@@ -169,6 +169,9 @@ func indent(t *testing.T, v any) []byte {
 
 func golden(t *testing.T, path string, got []byte) {
 	t.Helper()
+	if len(got) > 1<<20 {
+		t.Fatalf("%s would have %d bytes; make the case smaller", path, len(got))
+	}
 	if *update {
 		if len(got) == 0 {
 			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {

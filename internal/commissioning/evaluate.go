@@ -176,7 +176,7 @@ func (e *evaluator) resource(d *declared) *Resource {
 	e.collectUses(properties, map[*node]bool{})
 	e.dependsOn(d)
 	r.DependsOn = sortedKeys(e.uses)
-	if r.Properties == nil {
+	if r.Properties == nil || e.burst { // what was cut off makes no sense
 		r.Properties = map[string]any{}
 	}
 	return r
