@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -60,4 +61,28 @@ func replay(w http.ResponseWriter, r *http.Request, path string) error {
 	w.WriteHeader(status)
 	_, err = fmt.Fprint(w, string(text))
 	return err
+}
+
+// replyTo serves what reply returns for each request; nil is an answer without content.
+func replyTo(t *testing.T, reply func(method, path, authorization string, body map[string]any) any) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body map[string]any
+		if r.ContentLength > 0 {
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+				t.Error(err)
+			}
+		}
+		answer := reply(r.Method, r.URL.Path, r.Header.Get("Authorization"), body)
+		if answer == nil {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -71,8 +72,9 @@ func runLogin(ctx context.Context, opts *loginOptions, global *globalOptions, s 
 		return err
 	}
 	name := cmp.Or(global.context, s.getenv("MILLWRIGHT_CONTEXT"), contextName(settings.URL))
-	token, err := c.WithToken(reply.Token).CreateToken(ctx, spec.TokenRequest{Name: tokenName(), TTL: contextTTL.String()})
-	if err != nil {
+	session := c.WithToken(reply.Token)
+	token, err := session.CreateToken(ctx, spec.TokenRequest{Name: tokenName(), TTL: contextTTL.String()})
+	if err = errors.Join(err, session.Logout(ctx)); err != nil {
 		return err
 	}
 	if err := client.SaveContext(name, client.Context{URL: settings.URL, CA: string(settings.CA), Token: token.Token}, true); err != nil {

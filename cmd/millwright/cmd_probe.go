@@ -3,28 +3,23 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/mapper/modbus"
 	"github.com/millwright/millwright/runtime/mapper/opcua"
 )
 
 type probeOptions struct {
-	target       string
-	username     string
-	passwordFile string
-	unit         int
-	fc           int
-	address      int
-	length       int
-	timeout      time.Duration
-	output       outputOption
+	target  string
+	login   machineLogin
+	unit    int
+	fc      int
+	address int
+	length  int
+	timeout time.Duration
+	output  outputOption
 }
 
 func newProbeCommand(s *streams) *cobra.Command {
@@ -34,7 +29,7 @@ func newProbeCommand(s *streams) *cobra.Command {
 		Short: "Ask a machine what it offers, without an instance",
 		Long: `Asks a machine directly, from this computer, and changes nothing on it.
 
-opc.tcp://     lists security policies, the server's certificate and its limits, and tries to log in.
+opc.tcp://     lists security policies, certificate and limits of the server, and tries to log in.
 modbus-tcp://  reads registers or bits and prints them in every type and byte order.`,
 		Example: "  millwright probe opc.tcp://10.0.0.7:4840\n  millwright probe modbus-tcp://10.0.0.8:502 --fc 3 --address 0 --length 8",
 		Args:    exactly("opc.tcp://HOST:PORT or modbus-tcp://HOST:PORT"),
@@ -49,8 +44,7 @@ modbus-tcp://  reads registers or bits and prints them in every type and byte or
 
 func (o *probeOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.username, "username", "", "OPC UA: user `name` (default: anonymous)")
-	f.StringVar(&o.passwordFile, "password-file", "", "OPC UA: `file` with the password in its first line")
+	o.login.addFlags(f)
 	f.IntVar(&o.unit, "unit", 1, "Modbus: unit id")
 	f.IntVar(&o.fc, "fc", 3, "Modbus: function code, 1 coils, 2 discrete inputs, 3 holding registers, 4 input registers")
 	f.IntVar(&o.address, "address", 0, "Modbus: first address, counted from 0")
@@ -82,38 +76,13 @@ func runProbe(ctx context.Context, opts *probeOptions, s *streams) error {
 		}
 		return opts.output.print(s.out, report, report.WriteText)
 	}
-	login, err := readLogin(opts.username, opts.passwordFile)
+	credentials, err := opts.login.credentials(ctx, s)
 	if err != nil {
 		return err
 	}
-	report, err := opcua.Probe(ctx, opts.target, login)
+	report, err := opcua.Probe(ctx, machine.String(), credentials)
 	if err != nil {
 		return err
 	}
 	return opts.output.print(s.out, report, report.WriteText)
-}
-
-// The schemes of machines, with their usual ports.
-const (
-	schemeOPCUA  = "opc.tcp"
-	schemeModbus = "modbus-tcp"
-)
-
-// parseMachine reads a machine's address and fills in the port.
-func parseMachine(target string) (*url.URL, error) {
-	ports := map[string]string{schemeOPCUA: "4840", schemeModbus: "502"}
-	u, err := url.Parse(target)
-	if err == nil && u.Hostname() != "" && ports[u.Scheme] != "" && u.User == nil {
-		if u.Port() == "" {
-			u.Host = net.JoinHostPort(u.Hostname(), ports[u.Scheme])
-		}
-		return u, nil
-	}
-	e := spec.Errorf(spec.Invalid, "cannot use %q as the address of a machine", target).
-		WithHint("it looks like opc.tcp://10.0.0.7:4840 or modbus-tcp://10.0.0.8:502")
-	scheme, _, _ := strings.Cut(target, "://")
-	if near, ok := nearest(scheme, []string{schemeOPCUA, schemeModbus}); ok {
-		return nil, e.WithHint("did you mean %s://?", near)
-	}
-	return nil, e
 }

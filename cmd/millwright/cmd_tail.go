@@ -9,15 +9,21 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/millwright/millwright/internal/spec"
 )
 
 type tailOptions struct {
 	filters []string
+	follow  followOptions
+	output  outputOption
+}
+
+// followOptions say when a command that follows a stream stops.
+type followOptions struct {
 	count   int
 	timeout time.Duration
-	output  outputOption
 }
 
 func newTailCommand(s *streams, global *globalOptions) *cobra.Command {
@@ -42,10 +48,17 @@ Exit code 1 if fewer than -n messages came in time.`,
 }
 
 func (o *tailOptions) addFlags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.IntVarP(&o.count, "count", "n", 0, "stop after `N` messages; 0: never")
+	o.follow.addFlags(cmd.Flags(), "messages")
+	o.output.addFlag(cmd.Flags(), "text", "json")
+}
+
+func (o *followOptions) addFlags(f *pflag.FlagSet, what string) {
+	f.IntVarP(&o.count, "count", "n", 0, "stop after `N` "+what+"; 0: never")
 	f.DurationVar(&o.timeout, "timeout", 0, "stop after this time; 0: never")
-	o.output.addFlag(f, "text", "json")
+}
+
+func (o *followOptions) check() error {
+	return errors.Join(inRange("--count", o.count, 0, 1_000_000_000), durationInRange("--timeout", o.timeout, 24*time.Hour))
 }
 
 func (o *tailOptions) check() error {
@@ -54,11 +67,8 @@ func (o *tailOptions) check() error {
 			return err
 		}
 	}
-	return errors.Join(o.output.check(), inRange("--count", o.count, 0, 1_000_000_000), durationInRange("--timeout", o.timeout, 24*time.Hour))
+	return errors.Join(o.output.check(), o.follow.check())
 }
-
-// errEnough ends the stream after the last message that was asked for.
-var errEnough = errors.New("enough messages")
 
 func runTail(ctx context.Context, opts *tailOptions, global *globalOptions, s *streams) error {
 	if err := opts.check(); err != nil {
@@ -69,29 +79,38 @@ func runTail(ctx context.Context, opts *tailOptions, global *globalOptions, s *s
 		return err
 	}
 	defer c.Close()
-	if opts.timeout > 0 {
+	return opts.follow.run(ctx, "messages", func(ctx context.Context, seen func() error) error {
+		return c.Messages(ctx, opts.filters, func(m spec.MessageView) error {
+			return errors.Join(opts.print(s.out, m), seen())
+		})
+	})
+}
+
+// errEnough ends a stream after the last element that was asked for.
+var errEnough = errors.New("enough")
+
+// run follows a stream until there is enough, it takes too long, or ctx ends. The stream
+// calls seen after each element and ends with its error.
+func (o *followOptions) run(ctx context.Context, what string, stream func(ctx context.Context, seen func() error) error) error {
+	if o.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, opts.timeout)
+		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	seen := 0
-	err = c.Messages(ctx, opts.filters, func(m spec.MessageView) error {
-		if err := opts.print(s.out, m); err != nil {
-			return err
-		}
-		if seen++; seen == opts.count {
+	count := 0
+	err := stream(ctx, func() error {
+		if count++; count == o.count {
 			return errEnough
 		}
 		return nil
 	})
-	if errors.Is(err, errEnough) {
+	switch {
+	case errors.Is(err, errEnough):
 		return nil
-	}
-	if ctx.Err() == nil {
+	case ctx.Err() == nil:
 		return err
-	}
-	if seen < opts.count {
-		return spec.Errorf(spec.Unavailable, "only %d of %d messages came in time", seen, opts.count)
+	case count < o.count:
+		return spec.Errorf(spec.Unavailable, "only %d of %d %s came in time", count, o.count, what)
 	}
 	return nil
 }

@@ -27,7 +27,8 @@ func newValidateCommand(s *streams) *cobra.Command {
 		Use:   "validate PATH...",
 		Short: "Check commissioning and stack files, without an instance",
 		Long: `Checks files, and in folders every .yml and .yaml file that is a commissioning or stack file, and
-prints each mistake with file, line, column, what is wrong and what to do. PATH "-" is standard input.
+prints each mistake with file, line, column, what is wrong and what to do. PATH "-" is standard
+input.
 
 Exit code 3 if there is an error; warnings alone give 0.`,
 		Example: "  millwright validate press.yml\n  millwright validate -o gitlab plants/ > gl-code-quality-report.json",

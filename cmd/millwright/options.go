@@ -53,9 +53,17 @@ func (g *globalOptions) connect(s *streams) (*client.Client, error) {
 // explicit --context outweighs MILLWRIGHT_URL.
 var connectionFlags = []string{"context", "url", "token", "ca-path"}
 
+// machineFlag marks a flag about a machine, whose name would otherwise give it a variable
+// that is meant for the instance: the one's password must not be sent to the other.
+const machineFlag = "machine"
+
 // variable names the environment variable of a flag.
-func variable(flag string) string {
-	return "MILLWRIGHT_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+func variable(f *pflag.Flag) string {
+	name := strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	if _, ok := f.Annotations[machineFlag]; ok {
+		return "MILLWRIGHT_MACHINE_" + name
+	}
+	return "MILLWRIGHT_" + name
 }
 
 // readEnvironment sets each flag that was not given from its variable. A list takes one
@@ -63,7 +71,7 @@ func variable(flag string) string {
 func readEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 	var failed error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		value := getenv(variable(f.Name))
+		value := getenv(variable(f))
 		if f.Changed || value == "" || f.Name == "help" || slices.Contains(connectionFlags, f.Name) {
 			return
 		}
@@ -73,7 +81,7 @@ func readEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 		}
 		for _, v := range values {
 			if err := cmd.Flags().Set(f.Name, v); err != nil && failed == nil {
-				failed = spec.Errorf(spec.Invalid, "cannot use %s=%q: %s", variable(f.Name), v, cause(err))
+				failed = spec.Errorf(spec.Invalid, "cannot use %s=%q: %s", variable(f), v, cause(err))
 			}
 		}
 	})

@@ -58,7 +58,7 @@ would change and which data stops flowing meanwhile; applying twice changes noth
 		newSchemaCommand(s),
 		newEvalCommand(s),
 		newProbeCommand(s),
-		newBrowseCommand(s, global),
+		newBrowseCommand(s),
 		newSimulateCommand(s, global),
 		newLoginCommand(s, global),
 		newTokenCommand(s, global),

@@ -127,3 +127,15 @@ func unreadable(path string, err error) error {
 	}
 	return spec.Errorf(spec.Invalid, "cannot read %q: %w", path, err)
 }
+
+// mustNotExist keeps a file that a person may have edited from being overwritten.
+func mustNotExist(path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return spec.Errorf(spec.Invalid, "cannot write %q: it exists already", path).
+			WithHint("move it away, or choose another name")
+	}
+	return nil
+}

@@ -38,6 +38,20 @@ func (c *Client) Messages(ctx context.Context, filters []string, handle func(spe
 	return stream(ctx, c, "messages", url.Values{"filter": filters}, handle)
 }
 
+// LogLine is one line of the instance's log.
+type LogLine struct {
+	Time       time.Time      `json:"time"`
+	Level      string         `json:"level"`
+	Message    string         `json:"message"`
+	Attributes map[string]any `json:"attributes,omitempty"`
+}
+
+// Logs calls handle for each line of the log that the instance still has, and then for each
+// new one. It ends as Messages does.
+func (c *Client) Logs(ctx context.Context, handle func(LogLine) error) error {
+	return stream(ctx, c, "logs", nil, handle)
+}
+
 // stream follows one route. The first connection is tried as often as any other request;
 // once it stood, it is opened again until ctx ends.
 func stream[V any](ctx context.Context, c *Client, path string, query url.Values, handle func(V) error) error {
@@ -102,7 +116,13 @@ func (c *Client) follow(ctx context.Context, path string, query url.Values, s *s
 	}
 	defer response.Body.Close()
 	s.opened, s.pause = true, firstPause
-	err = readEvents(response.Body, func() { watchdog.Reset(silence) }, func(e event) error {
+	alive := func(comment string) {
+		watchdog.Reset(silence)
+		if comment != "" && comment != "open" && comment != "alive" {
+			c.log.Warn("the server says", "path", path, "comment", comment)
+		}
+	}
+	err = readEvents(response.Body, alive, func(e event) error {
 		if err := handle(e); err != nil {
 			return err
 		}
@@ -148,9 +168,9 @@ func (c *Client) openStream(ctx context.Context, path string, query url.Values, 
 	return response, nil
 }
 
-// readEvents parses server-sent events. Alive is called for every line, comments too. An
-// event that the end of the stream cut off is dropped.
-func readEvents(r io.Reader, alive func(), handle func(event) error) error {
+// readEvents parses server-sent events. Alive is called for every line, with its text if it
+// is a comment. An event that the end of the stream cut off is dropped.
+func readEvents(r io.Reader, alive func(comment string), handle func(event) error) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, 64<<10), maxEventLine)
 	var (
@@ -159,8 +179,12 @@ func readEvents(r io.Reader, alive func(), handle func(event) error) error {
 		some bool // the event has a data line
 	)
 	for lines.Scan() {
-		alive()
 		line := lines.Bytes()
+		comment, _ := bytes.CutPrefix(line, []byte(":"))
+		if len(comment) == len(line) {
+			comment = nil
+		}
+		alive(string(bytes.TrimSpace(comment)))
 		if len(line) == 0 {
 			if some {
 				e.data = bytes.TrimSuffix(data.Bytes(), []byte("\n"))

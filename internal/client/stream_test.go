@@ -31,7 +31,7 @@ func TestReadEvents(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got strings.Builder
-			err := readEvents(strings.NewReader(test.in), func() {}, func(e event) error {
+			err := readEvents(strings.NewReader(test.in), func(string) {}, func(e event) error {
 				fmt.Fprintf(&got, "%s/%s/%s;", e.id, e.name, e.data)
 				return nil
 			})
@@ -45,7 +45,7 @@ func TestReadEvents(t *testing.T) {
 func FuzzReadEvents(f *testing.F) {
 	f.Add("id: 1\ndata: a\n\n")
 	f.Fuzz(func(t *testing.T, in string) {
-		err := readEvents(strings.NewReader(in), func() {}, func(e event) error {
+		err := readEvents(strings.NewReader(in), func(string) {}, func(e event) error {
 			if strings.Contains(e.id, "\n") || strings.Contains(e.name, "\n") {
 				t.Errorf("event %+v spans lines", e)
 			}
@@ -55,6 +55,19 @@ func FuzzReadEvents(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// What the server says beside the events is passed on, its heartbeat is not.
+func TestReadComments(t *testing.T) {
+	var got []string
+	err := readEvents(strings.NewReader(":open\n\n: 4 messages were dropped\ndata: :\n\n"), func(comment string) {
+		if comment != "" {
+			got = append(got, comment)
+		}
+	}, func(event) error { return nil })
+	if err != nil || strings.Join(got, ";") != "open;4 messages were dropped" {
+		t.Errorf("got %q, %v", got, err)
+	}
 }
 
 // A stream that breaks goes on behind the last event that was handled.

@@ -16,6 +16,11 @@ func (c *Client) Login(ctx context.Context, username, password string) (spec.Log
 	return reply, err
 }
 
+// Logout revokes the token that the Client sends.
+func (c *Client) Logout(ctx context.Context) error {
+	return c.do(ctx, call{method: http.MethodPost, path: "logout"})
+}
+
 // WithToken returns a Client for the same instance that sends the token.
 func (c *Client) WithToken(token string) *Client {
 	s := c.settings
