@@ -191,6 +191,11 @@ func TestForeignServer(t *testing.T) {
 	t.Run("Write", func(t *testing.T) { testForeignWrite(t, c, s) })
 	t.Run("Method", func(t *testing.T) { testForeignMethod(t, c, s) })
 	t.Run("Refusals", func(t *testing.T) { testForeignRefusals(t, f) })
+	t.Run("Trusted", func(t *testing.T) { testForeignTrusted(t, f) })
+	t.Run("Probe", func(t *testing.T) { testForeignProbe(t, f) })
+	t.Run("Browse", func(t *testing.T) { testForeignBrowse(t, f) })
+	t.Run("FrozenLink", func(t *testing.T) { testFrozenLink(t, f) })
+	t.Run("Restart", func(t *testing.T) { testForeignRestart(t, f) })
 }
 
 func testForeignTypes(t *testing.T, c mapper.Connector, s mapper.Session) {
@@ -417,9 +422,8 @@ func TestForeignRejectsCertificate(t *testing.T) {
 		"refuses this gateway's certificate", "Millwright on gateway.test", fingerprint(cert.Certificate[0]))
 }
 
-// TestForeignTrusted gives the server's own certificate as caCert.
-func TestForeignTrusted(t *testing.T) {
-	f := startForeign(t, true)
+// testForeignTrusted gives the server's own certificate as caCert.
+func testForeignTrusted(t *testing.T, f *foreign) {
 	own, err := os.ReadFile(filepath.Join(f.pki, "own", "certs", "certificate.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -435,9 +439,8 @@ func TestForeignTrusted(t *testing.T) {
 	wantDialError(t, connect(t, f.addr, trusting), spec.Unavailable, "cannot trust the server's certificate")
 }
 
-// TestForeignRestart kills the server and starts it again on its port.
-func TestForeignRestart(t *testing.T) {
-	f := startForeign(t, true)
+// testForeignRestart kills the server and starts it again on its port.
+func testForeignRestart(t *testing.T, f *foreign) {
 	c := connect(t, f.addr, f.secure(nil))
 	s := dial(t, c)
 	defer s.Close()
@@ -453,9 +456,8 @@ func TestForeignRestart(t *testing.T) {
 	subscribe(t, c, again, "counter", `{"nodeId":"ns=1;s=Line.Counter","publishInterval":100}`).wait(t, 2)
 }
 
-// TestFrozenLink freezes the network without closing a connection.
-func TestFrozenLink(t *testing.T) {
-	f := startForeign(t, true)
+// testFrozenLink freezes the network without closing a connection.
+func testFrozenLink(t *testing.T, f *foreign) {
 	proxy := mappertest.NewProxy(t, f.addr)
 	c := connect(t, proxy.Addr(), f.secure(nil))
 	s := dial(t, c)
