@@ -72,12 +72,16 @@ func dataSource(path string) string {
 
 // prepare checks the file before anything is written to it.
 func (s *store) prepare(ctx context.Context) error {
+	provider, err := s.migrations()
+	if err != nil {
+		return err
+	}
 	made, err := s.isNew()
 	if err != nil {
 		return err
 	}
 	if !made {
-		if err := s.check(ctx); err != nil {
+		if err := s.check(ctx, provider); err != nil {
 			return err
 		}
 	}
@@ -87,8 +91,8 @@ func (s *store) prepare(ctx context.Context) error {
 	if err := os.Chmod(s.path, 0o600); err != nil {
 		return spec.Errorf(spec.Invalid, "cannot keep %q to its owner: %w", s.path, err)
 	}
-	if err := s.migrate(ctx); err != nil {
-		return err
+	if _, err := provider.Up(ctx); err != nil {
+		return spec.Errorf(spec.Internal, "cannot bring the database %q to this release's format: %w", s.path, err)
 	}
 	return s.identify(ctx)
 }
@@ -104,8 +108,9 @@ func (s *store) isNew() (bool, error) {
 	return info.Size() == 0, nil
 }
 
-// check reads the whole file once: it is small.
-func (s *store) check(ctx context.Context) error {
+// check reads the whole file once, since it is small, and refuses what this build must not
+// touch: a damaged file, one of a newer release, one that another key belongs to.
+func (s *store) check(ctx context.Context, provider *goose.Provider) error {
 	var result string
 	if err := s.db.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
 		return s.broken(err)
@@ -113,36 +118,36 @@ func (s *store) check(ctx context.Context) error {
 	if result != "ok" {
 		return s.broken(errors.New(result))
 	}
-	return nil
+	have, want, err := s.versions(ctx, provider)
+	switch {
+	case err != nil:
+		return err
+	case have > want:
+		return spec.Errorf(spec.Invalid, "cannot use the database %q: its format %d was written by a newer release, this one knows %d", s.path, have, want).
+			WithHint("nothing was changed; run the newer release, or put a backup in its place")
+	case have == 0:
+		return nil
+	}
+	return s.identify(ctx)
 }
 
+// broken keeps to one line, whatever the library says.
 func (s *store) broken(err error) error {
-	return spec.Errorf(spec.Invalid, "cannot use the database %q: it is damaged: %w", s.path, err).
+	why := strings.Join(strings.Fields(err.Error()), " ")
+	return spec.Errorf(spec.Invalid, "cannot use the database %q: it is damaged: %s", s.path, why).
 		WithHint("nothing was changed; put a backup in its place, or move it away to begin anew")
 }
 
-// migrate brings the schema to this build's, and refuses a newer one.
-func (s *store) migrate(ctx context.Context) error {
+func (s *store) migrations() (*goose.Provider, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return spec.Errorf(spec.Internal, "cannot read the migrations: %w", err)
+		return nil, spec.Errorf(spec.Internal, "cannot read the migrations: %w", err)
 	}
 	provider, err := goose.NewProvider(goose.DialectSQLite3, s.db, files, goose.WithDisableGlobalRegistry(true))
 	if err != nil {
-		return spec.Errorf(spec.Internal, "cannot read the migrations: %w", err)
+		return nil, spec.Errorf(spec.Internal, "cannot read the migrations: %w", err)
 	}
-	have, want, err := s.versions(ctx, provider)
-	if err != nil {
-		return err
-	}
-	if have > want {
-		return spec.Errorf(spec.Invalid, "cannot use the database %q: its format %d was written by a newer release, this one knows %d", s.path, have, want).
-			WithHint("nothing was changed; run the newer release, or put a backup in its place")
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return spec.Errorf(spec.Internal, "cannot bring the database %q to format %d: %w", s.path, want, err)
-	}
-	return nil
+	return provider, nil
 }
 
 // versions returns the schema's version in the file, 0 for a new one, and this build's. It
