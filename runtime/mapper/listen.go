@@ -15,6 +15,8 @@ type listener struct {
 	qos     byte
 	deliver func(Message)
 	fault   *fault
+	stands  func() // it is subscribed
+	lost    func() // it no longer is, because the link has ended
 }
 
 // addListener makes the connection serve a listener.
@@ -79,6 +81,7 @@ func (c *connection) subscribeTopic(l *link, x *listener) (func(), error) {
 func (c *connection) listening(x *listener, before *standing, stop func(), err error) *standing {
 	if err == nil {
 		x.fault.clear()
+		x.stands()
 		return &standing{stop: stop}
 	}
 	x.fault.raise(fmt.Sprintf("cannot subscribe to %q on connection %q: %v", x.filter, c.resource.ID, err))

@@ -110,21 +110,14 @@ func (x *mapping) external(name string, find func(string) (*connection, error)) 
 func (x *mapping) start(ctx context.Context) {
 	x.ctx, x.cancel = context.WithCancel(ctx)
 	x.subs = newSubscriptions(x.cell, func() { x.is(spec.StateEnabled) })
-	onBus := 0
 	for _, e := range x.entries {
 		if err := e.open(x.ctx); err != nil {
 			e.ruleFault.raise(err.Error())
 			continue
 		}
 		for _, s := range e.sources {
-			if s.external == nil {
-				onBus++
-			}
 			s.open()
 		}
-	}
-	if onBus == 0 {
-		x.is(spec.StateEnabled)
 	}
 }
 
@@ -134,7 +127,14 @@ func (s *source) open() {
 		x.subs.add(x.ctx, x.m.opts.Bus, s.filter.MQTT(), s.qos, s.take)
 		return
 	}
-	s.listener = &listener{filter: s.filter.MQTT(), qos: s.qos, deliver: s.take, fault: x.newFault()}
+	x.subs.lacks()
+	s.listener = &listener{
+		filter: s.filter.MQTT(), qos: s.qos, deliver: s.take, fault: x.newFault(), stands: x.subs.stands,
+		lost: func() {
+			x.subs.lacks()
+			x.is(spec.StatePending)
+		},
+	}
 	s.external.addListener(s.listener)
 }
 

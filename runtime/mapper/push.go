@@ -19,7 +19,10 @@ type standing struct {
 func (c *connection) pushLoop(l *link) {
 	endpoints, listeners := map[*endpoint]*standing{}, map[*listener]*standing{}
 	defer func() {
-		for _, s := range listeners {
+		for x, s := range listeners {
+			if s.stop != nil {
+				x.lost()
+			}
 			c.stopListening(s)
 		}
 	}()

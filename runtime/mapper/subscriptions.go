@@ -25,9 +25,7 @@ func newSubscriptions(c *cell, all func()) *subscriptions { return &subscription
 func (s *subscriptions) add(ctx context.Context, bus Bus, filter string, qos byte, deliver func(Message)) {
 	ctx, cancel := context.WithCancel(ctx)
 	s.cancel = append(s.cancel, cancel)
-	s.mu.Lock()
-	s.missing++
-	s.mu.Unlock()
+	s.lacks()
 	broken := s.cell.newFault()
 	s.trying.Go(func() {
 		pause := pauses{first: 100 * time.Millisecond, last: 5 * time.Second, factor: 2}
@@ -35,7 +33,10 @@ func (s *subscriptions) add(ctx context.Context, bus Bus, filter string, qos byt
 			stop, err := bus.Subscribe(ctx, "service:"+s.cell.resource.Service, filter, qos, deliver)
 			if err == nil {
 				broken.clear()
-				s.stands(stop)
+				s.mu.Lock()
+				s.stops = append(s.stops, stop)
+				s.mu.Unlock()
+				s.stands()
 				return
 			}
 			if ctx.Err() != nil {
@@ -49,9 +50,16 @@ func (s *subscriptions) add(ctx context.Context, bus Bus, filter string, qos byt
 	})
 }
 
-func (s *subscriptions) stands(stop func()) {
+// lacks notes that one more subscription is wanted, or was lost.
+func (s *subscriptions) lacks() {
 	s.mu.Lock()
-	s.stops = append(s.stops, stop)
+	defer s.mu.Unlock()
+	s.missing++
+}
+
+// stands notes that one of those is there.
+func (s *subscriptions) stands() {
+	s.mu.Lock()
 	s.missing--
 	complete := s.missing == 0
 	s.mu.Unlock()

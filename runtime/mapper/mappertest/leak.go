@@ -85,6 +85,10 @@ func within(t *testing.T, limit time.Duration, what string, f func()) {
 	select {
 	case <-done:
 	case <-time.After(limit):
-		t.Fatalf("%s did not return within %v", what, limit)
+		var stacks []string
+		for _, stack := range goroutines() {
+			stacks = append(stacks, stack)
+		}
+		t.Fatalf("%s did not return within %v; all goroutines:\n%s", what, limit, strings.Join(stacks, "\n\n"))
 	}
 }

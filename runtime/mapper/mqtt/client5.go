@@ -42,7 +42,7 @@ func (x *connector) login5(ctx context.Context, conn net.Conn, s *session) (clie
 			s.lost(fmt.Errorf("the broker hung up: %s", d.Packet().Reason()))
 		},
 	})
-	limit, expiry := uint16(receiveMaximum), uint32(0)
+	limit, largest, expiry := uint16(receiveMaximum), uint32(maxPacket), uint32(0)
 	if !x.cfg.Clean {
 		expiry = forever
 	}
@@ -50,7 +50,7 @@ func (x *connector) login5(ctx context.Context, conn net.Conn, s *session) (clie
 		ClientID: x.cfg.ClientID, CleanStart: x.cfg.Clean, KeepAlive: uint16(x.cfg.Keepalive),
 		Username: x.cfg.Username, UsernameFlag: x.cfg.Username != "",
 		Password: []byte(x.cfg.Password), PasswordFlag: x.cfg.Password != "",
-		Properties: &paho.ConnectProperties{ReceiveMaximum: &limit, SessionExpiryInterval: &expiry},
+		Properties: &paho.ConnectProperties{ReceiveMaximum: &limit, MaximumPacketSize: &largest, SessionExpiryInterval: &expiry},
 	})
 	if err != nil {
 		return nil, refusal5(ack, err)

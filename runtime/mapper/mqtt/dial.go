@@ -34,10 +34,11 @@ type filter struct {
 
 // Dial opens a connection and logs in.
 func (x *connector) Dial(ctx context.Context) (mapper.Session, error) {
-	conn, err := x.open(ctx)
+	transport, err := x.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	conn := &framedConn{Conn: transport}
 	s := newSession(x.log, conn, !x.cfg.Clean)
 	// A cancelled dial must not wait for the broker, whatever the library is doing.
 	unhook := context.AfterFunc(ctx, func() { closeQuietly(conn) })

@@ -194,6 +194,7 @@ func TestForeignServer(t *testing.T) {
 	t.Run("Trusted", func(t *testing.T) { testForeignTrusted(t, f) })
 	t.Run("Probe", func(t *testing.T) { testForeignProbe(t, f) })
 	t.Run("Browse", func(t *testing.T) { testForeignBrowse(t, f) })
+	t.Run("Renewal", func(t *testing.T) { testForeignRenewal(t, f) })
 	t.Run("FrozenLink", func(t *testing.T) { testFrozenLink(t, f) })
 	t.Run("Restart", func(t *testing.T) { testForeignRestart(t, f) })
 }
