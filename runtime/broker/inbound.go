@@ -71,7 +71,7 @@ func (c *conn) takeIn(pk packets.Packet) (packets.Code, error) {
 	code := packets.ErrQuotaExceeded
 	if spec.KindOf(err) == spec.Forbidden {
 		code = packets.ErrNotAuthorized
-		if c.session.dropped.allow() {
+		if c.session.refused.allow() {
 			c.log.Warn("publish refused", "topic", m.Topic, "error", err)
 		}
 	}

@@ -15,8 +15,11 @@ type policy struct {
 	revision   int64
 }
 
-// maxRemembered bounds the decisions that one identity remembers.
-const maxRemembered = 16384
+// The bounds of what one identity remembers: decisions, and the length of a topic.
+const (
+	maxRemembered      = 32768
+	maxRememberedTopic = 256
+)
 
 // identity is one compiled identity. A nil identity may do nothing. One that a new policy
 // leaves as it was is carried over, with what it remembers.
@@ -62,6 +65,9 @@ func (id *identity) may(op spec.Operation, topic string) bool {
 		return allowed
 	}
 	allowed = id.decide(op, topic)
+	if len(topic) > maxRememberedTopic {
+		return allowed
+	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	if len(id.remembered) >= maxRemembered {

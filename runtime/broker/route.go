@@ -22,7 +22,7 @@ type subscriber struct {
 	filters  int           // number of its subscriptions; Broker.mu guards it
 	progress atomic.Uint64 // deliveries done, in process
 
-	dropped quiet
+	dropped, refused quiet
 	// in process only
 	stopped chan struct{} // closed to end the goroutine
 	done    chan struct{} // closed when it has ended

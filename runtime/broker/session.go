@@ -122,11 +122,11 @@ func (b *Broker) detach(c *conn, w *will) *will {
 	s.conn = nil
 	s.online.Store(false)
 	b.stats.clients.Add(-1)
-	switch {
-	case s.expiry == 0:
+	switch s.expiry {
+	case 0:
 		b.endSession(s)
 		return w
-	case s.expiry == neverExpires:
+	case neverExpires:
 		s.endsAt = time.Time{}
 	default:
 		s.endsAt = time.Now().Add(time.Duration(s.expiry) * time.Second)

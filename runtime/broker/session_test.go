@@ -380,7 +380,6 @@ func TestTimeExpiry(t *testing.T) {
 		}
 		w := connect()
 		w.subscribe(1, "a")
-		begin := time.Now()
 		w.nc.Close()
 		synctest.Wait()
 		w = connect() // within the delay: no will
@@ -390,7 +389,7 @@ func TestTimeExpiry(t *testing.T) {
 		if len(wills) != 0 {
 			t.Error("the will was published although the client came back")
 		}
-		begin = time.Now()
+		begin := time.Now()
 		w.nc.Close()
 		if late := (<-wills).Sub(begin); late < 40*time.Second || late > 41*time.Second {
 			t.Errorf("the will came after %s, want 40 s", late)

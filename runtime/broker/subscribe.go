@@ -58,7 +58,11 @@ func (c *conn) subscribeOne(f packets.Subscription, ids []int) (byte, error) {
 	}
 	s.qos, s.noLocal, s.retainAsPublished, s.retainHandling = f.Qos, f.NoLocal, f.RetainAsPublished, f.RetainHandling
 	s.owner = &c.session.subscriber
-	return c.b.subscribeSession(c.session, s).Code, nil
+	code := c.b.subscribeSession(c.session, s)
+	if code.Code > packets.CodeGrantedQos2.Code && c.session.refused.allow() {
+		c.log.Warn("subscription refused", "filter", f.Filter, "reason", code.Reason)
+	}
+	return code.Code, nil
 }
 
 // subscribeSession grants or refuses one filter.
