@@ -126,10 +126,10 @@ func TestToVariant(t *testing.T) {
 		err   string
 	}{
 		{`true`, ua.TypeIDBoolean, single, true, ""},
-		{`1`, ua.TypeIDBoolean, single, nil, "a Boolean is expected"},
+		{`1`, ua.TypeIDBoolean, single, nil, "Boolean is expected"},
 		{`-128`, ua.TypeIDSByte, single, int8(-128), ""},
-		{`128`, ua.TypeIDSByte, single, nil, "does not fit into a SByte"},
-		{`-1`, ua.TypeIDUint32, single, nil, "does not fit into a UInt32"},
+		{`128`, ua.TypeIDSByte, single, nil, "does not fit into SByte"},
+		{`-1`, ua.TypeIDUint32, single, nil, "does not fit into UInt32"},
 		{`65535`, ua.TypeIDUint16, single, uint16(65535), ""},
 		{`5.0`, ua.TypeIDInt16, single, int16(5), ""},
 		{`5e2`, ua.TypeIDInt16, single, int16(500), ""},
@@ -140,8 +140,8 @@ func TestToVariant(t *testing.T) {
 		{`9.223372036854775807e18`, ua.TypeIDInt64, single, nil, "exactly"},
 		{`18446744073709551615`, ua.TypeIDUint64, single, uint64(math.MaxUint64), ""},
 		{`0.1`, ua.TypeIDFloat, single, float32(0.1), ""},
-		{`1e39`, ua.TypeIDFloat, single, nil, "does not fit into a Float"},
-		{`"1.5"`, ua.TypeIDDouble, single, nil, "a Double is expected"},
+		{`1e39`, ua.TypeIDFloat, single, nil, "does not fit into Float"},
+		{`"1.5"`, ua.TypeIDDouble, single, nil, "Double is expected"},
 		{`"x"`, ua.TypeIDString, single, "x", ""},
 		{`"2026-11-22T20:00:00Z"`, ua.TypeIDDateTime, single, at, ""},
 		{`"yesterday"`, ua.TypeIDDateTime, single, nil, "a time as in"},
@@ -157,8 +157,8 @@ func TestToVariant(t *testing.T) {
 		{`1`, ua.TypeIDInt32, list, nil, "a list of Int32 is expected"},
 		{`5`, ua.TypeIDVariant, single, int64(5), ""},
 		{`5.5`, ua.TypeIDVariant, valueType{any: true}, 5.5, ""},
-		{`{"a":1}`, ua.TypeIDExtensionObject, single, nil, "a ExtensionObject is expected"},
-		{`null`, ua.TypeIDDouble, single, nil, "a Double is expected"},
+		{`{"a":1}`, ua.TypeIDExtensionObject, single, nil, "ExtensionObject is expected"},
+		{`null`, ua.TypeIDDouble, single, nil, "Double is expected"},
 	} {
 		shape := tc.shape
 		shape.kind = tc.kind

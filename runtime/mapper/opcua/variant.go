@@ -20,7 +20,7 @@ func toVariant(value any, t valueType) (*ua.Variant, error) {
 	list, isList := value.([]any)
 	switch {
 	case isList && !t.array && !t.any:
-		return nil, fmt.Errorf("cannot write a list: a single %s is expected", typeName(t.kind))
+		return nil, fmt.Errorf("cannot write a list: one value of the type %s is expected", typeName(t.kind))
 	case !isList && t.array:
 		return nil, fmt.Errorf("cannot write %s: a list of %s is expected", describe(value), typeName(t.kind))
 	}
@@ -285,15 +285,15 @@ func fromText(text string, kind ua.TypeID) (any, error) {
 		}
 		return ua.NewGUID(text), nil
 	}
-	return nil, fmt.Errorf("cannot write a %s: that type is not supported", typeName(kind))
+	return nil, fmt.Errorf("cannot write %s: that type is not supported", typeName(kind))
 }
 
 func mismatch(value any, kind ua.TypeID) error {
-	return fmt.Errorf("cannot write %s: a %s is expected", describe(value), typeName(kind))
+	return fmt.Errorf("cannot write %s: %s is expected", describe(value), typeName(kind))
 }
 
 func outOfRange(value any, kind ua.TypeID) error {
-	return fmt.Errorf("cannot write %s: it does not fit into a %s", describe(value), typeName(kind))
+	return fmt.Errorf("cannot write %s: it does not fit into %s", describe(value), typeName(kind))
 }
 
 // describe prints a JSON value, shortened.
