@@ -147,14 +147,9 @@ func passwordOf(path string) (string, error) {
 func contextName(address string) string {
 	u, err := url.Parse(address)
 	if err != nil {
-		return address
+		return nameable(address)
 	}
-	return strings.Trim(strings.Map(func(r rune) rune {
-		if r == ':' || r == '[' || r == ']' {
-			return '-'
-		}
-		return r
-	}, u.Host), "-")
+	return nameable(u.Host)
 }
 
 // tokenName tells in `get tokens` which computer a token is for.
@@ -163,5 +158,17 @@ func tokenName() string {
 	if err != nil {
 		return "login"
 	}
-	return "login from " + host
+	return nameable("login-" + host)
+}
+
+// nameable makes text fit to be a name, as spec.CheckName wants it.
+func nameable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if spec.CheckName("x", string(r)) != nil {
+			return '-'
+		}
+		return r
+	}, text)
+	text = strings.Trim(text, "-")
+	return text[:min(len(text), 64)]
 }

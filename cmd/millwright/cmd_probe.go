@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/mapper/modbus"
 	"github.com/millwright/millwright/runtime/mapper/opcua"
 )
@@ -84,5 +85,11 @@ func runProbe(ctx context.Context, opts *probeOptions, s *streams) error {
 	if err != nil {
 		return err
 	}
-	return opts.output.print(s.out, report, report.WriteText)
+	if err := opts.output.print(s.out, report, report.WriteText); err != nil {
+		return err
+	}
+	if !report.Login.OK {
+		return spec.Errorf(spec.Unavailable, "the server answers, but the log-in failed: %s", report.Login.Error)
+	}
+	return nil
 }

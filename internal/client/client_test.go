@@ -64,7 +64,7 @@ func TestRequest(t *testing.T) {
 			if err := json.NewDecoder(r.Body).Decode(&request); err != nil || request.Services[0].ID != "press" {
 				t.Errorf("request is %+v, %v", request, err)
 			}
-			fmt.Fprint(header(w), `{"revision": 9, "digest": "d", "steps": [{"symbol": "+", "address": "service/press",
+			reply(t, header(w), `{"revision": 9, "digest": "d", "steps": [{"symbol": "+", "address": "service/press",
 				"changes": [{"path": "n", "from": null, "to": 9007199254740993}], "disturbs": "none"}]}`)
 		},
 	})
@@ -74,6 +74,13 @@ func TestRequest(t *testing.T) {
 	}
 	if got := fmt.Sprint(p.Steps[0].Changes[0].To); got != "9007199254740993" || p.Revision != 9 {
 		t.Errorf("plan is %+v, number %s", p, got)
+	}
+}
+
+func reply(t *testing.T, w io.Writer, text string) {
+	t.Helper()
+	if _, err := io.WriteString(w, text); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -103,7 +110,7 @@ func TestProblem(t *testing.T) {
 			c := serve(t, map[string]http.HandlerFunc{"GET /api/v1/users/x": func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", test.contentType)
 				w.WriteHeader(test.status)
-				io.WriteString(w, test.body)
+				reply(t, w, test.body)
 			}})
 			_, err := c.Users().Get(t.Context(), "x")
 			var e *spec.Error
@@ -120,7 +127,7 @@ func TestProblem(t *testing.T) {
 func TestForeignAnswer(t *testing.T) {
 	c := serve(t, map[string]http.HandlerFunc{"GET /api/v1/users/x": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		io.WriteString(w, "<html>welcome</html>")
+		reply(t, w, "<html>welcome</html>")
 	}})
 	if _, err := c.Users().Get(t.Context(), "x"); spec.KindOf(err) != spec.Unavailable {
 		t.Errorf("error is %v", err)

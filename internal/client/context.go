@@ -72,7 +72,7 @@ func LoadContexts(path string) (c Contexts, warning string, err error) {
 	if err != nil {
 		return c, "", spec.Errorf(spec.Invalid, "cannot read the context file %q: %w", path, err)
 	}
-	defer file.Close()
+	defer file.Close() //nolint:errcheck // it was only read
 	info, err := file.Stat()
 	if err != nil || info.IsDir() {
 		return c, "", spec.Errorf(spec.Invalid, "cannot read the context file %q: it is no file", path)

@@ -78,7 +78,7 @@ func (c *Client) once(ctx context.Context, k call, body []byte) error {
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // it was only read
 	if k.out == nil {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (c *Client) exchange(request *http.Request) (*http.Response, error) {
 	if response.StatusCode/100 == 2 {
 		return response, nil
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // it was only read
 	return nil, c.failure(response, request.Header.Get("Authorization") != "")
 }
 

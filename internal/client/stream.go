@@ -114,7 +114,7 @@ func (c *Client) follow(ctx context.Context, path string, query url.Values, s *s
 	if err != nil {
 		return err
 	}
-	defer response.Body.Close()
+	defer response.Body.Close() //nolint:errcheck // it was only read
 	s.opened, s.pause = true, firstPause
 	alive := func(comment string) {
 		watchdog.Reset(silence)

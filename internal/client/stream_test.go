@@ -82,7 +82,7 @@ func TestMessagesResume(t *testing.T) {
 		if want := map[int]string{1: "", 2: "s-1", 3: "s-2"}[n]; r.Header.Get("Last-Event-ID") != want {
 			t.Errorf("connection %d resumes after %q, want %q", n, r.Header.Get("Last-Event-ID"), want)
 		}
-		fmt.Fprintf(w, ": hello\n\nid: s-%d\ndata: {\"topic\":\"a/%d\",\"payload\":\"x\"}\n\n", n, n)
+		reply(t, w, fmt.Sprintf(": hello\n\nid: s-%d\ndata: {\"topic\":\"a/%d\",\"payload\":\"x\"}\n\n", n, n))
 	}})
 	enough := errors.New("enough")
 	var topics []string
