@@ -58,7 +58,9 @@ func (c *Control) newHandler() http.Handler {
 	c.registerAgents(api)
 	c.registerTokens(api)
 	c.registerStreams(api)
-	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // huma's own, never sent
+	for _, name := range []string{"ErrorModel", "ErrorDetail"} { // huma's own, never sent
+		delete(api.OpenAPI().Components.Schemas.Map(), name)
+	}
 	return c.guard(mux)
 }
 

@@ -103,9 +103,12 @@ func (c *Control) oneStatus(typ, key string) (*oneOutput[spec.ResourceStatus], e
 	return nil, notFound(strings.ToLower(typ), key)
 }
 
+// resourcesInput is a listInput below a service; huma does not look into unexported fields.
 type resourcesInput struct {
-	ID string `path:"id" doc:"The service's id."`
-	listInput
+	ID     string `path:"id" doc:"The service's id."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"200" doc:"Most items of one answer."`
+	Cursor string `query:"cursor" doc:"Where the last answer ended; as it was given."`
+	Filter string `query:"filter" doc:"Only items whose id contains this text."`
 }
 
 // listResources lists every resource of a service's file. What no agent reports is shown
@@ -130,7 +133,7 @@ func (c *Control) listResources(_ context.Context, in *resourcesInput) (*listOut
 		}
 		all = append(all, status)
 	}
-	return c.pageStatuses(&in.listInput, all)
+	return c.pageStatuses(&listInput{in.Limit, in.Cursor, in.Filter}, all)
 }
 
 // viewOfService is the service as the API shows it: no secret is in it.

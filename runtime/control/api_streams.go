@@ -48,8 +48,8 @@ type streamInput struct {
 }
 
 type messagesInput struct {
-	streamInput
-	Filter []string `query:"filter,explode" doc:"MQTT topic filter; may be repeated."`
+	LastEventID string   `header:"Last-Event-ID" doc:"The stream is resumed: retained messages are left out, ids go on."`
+	Filter      []string `query:"filter,explode" doc:"MQTT topic filter; may be repeated."`
 }
 
 type streamOutput struct{ Body func(huma.Context) }
@@ -62,7 +62,7 @@ func (c *Control) registerStreams(api huma.API) {
 	register(c, api, operation{
 		id: "events", method: http.MethodGet, path: "/events", summary: "Stream what was applied and which services changed their state (server-sent events)",
 	}, func(ctx context.Context, in *streamInput) (*streamOutput, error) {
-		return streamRing(c, ctx, c.events, in.LastEventID), nil
+		return streamRing(ctx, c, c.events, in.LastEventID), nil
 	})
 	register(c, api, operation{
 		id: "logs", method: http.MethodGet, path: "/logs", summary: "Stream the log (server-sent events)",
@@ -70,7 +70,7 @@ func (c *Control) registerStreams(api huma.API) {
 		if c.opts.Logs == nil {
 			return nil, spec.Errorf(spec.Unavailable, "cannot stream the log: this process keeps none")
 		}
-		return streamRing(c, ctx, c.opts.Logs.lines, in.LastEventID), nil
+		return streamRing(ctx, c, c.opts.Logs.lines, in.LastEventID), nil
 	})
 	for _, path := range []string{"/messages", "/events", "/logs"} {
 		api.OpenAPI().Paths[apiRoot+path].Get.Responses["200"] = &huma.Response{
@@ -128,7 +128,7 @@ func (c *Control) stillMay(ctx context.Context, r *http.Request, check func(*cal
 }
 
 // streamRing follows a ring from the event that the client saw last.
-func streamRing[T any](c *Control, ctx context.Context, r *ring[T], last string) *streamOutput {
+func streamRing[T any](ctx context.Context, c *Control, r *ring[T], last string) *streamOutput {
 	return &streamOutput{Body: func(hctx huma.Context) {
 		request, _ := humago.Unwrap(hctx)
 		e := startEvents(hctx)

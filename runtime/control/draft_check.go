@@ -68,10 +68,13 @@ func objectAddress(address string) string {
 
 // checkBrought refuses accounts of services that collide with others.
 func (d *draft) checkBrought([]plan.Step) error {
-	if len(d.after.brought.errors) == 0 {
+	fresh := slices.DeleteFunc(slices.Clone(d.after.brought.errors), func(e spec.Diagnostic) bool {
+		return slices.Contains(d.before.brought.errors, e)
+	})
+	if len(fresh) == 0 {
 		return nil
 	}
-	return &spec.Error{Kind: spec.Conflict, Message: d.after.brought.errors[0].Message, Diagnostics: d.after.brought.errors}
+	return &spec.Error{Kind: spec.Conflict, Message: "cannot make an account: " + fresh[0].Message, Diagnostics: fresh}
 }
 
 // checkReferences binds what is new and what refers to it, on trial.
@@ -106,22 +109,36 @@ func (d *draft) trial(id string) []spec.Diagnostic {
 
 // checkRoles refuses users with roles that do not exist, and the deletion of roles that are held.
 func (d *draft) checkRoles([]plan.Step) error {
-	for _, users := range []map[string]userRecord{d.after.users, d.after.brought.users} {
-		for _, name := range slices.Sorted(maps.Keys(users)) {
-			for _, role := range users[name].Roles {
-				if _, ok := d.after.role(role); ok {
-					continue
-				}
-				if _, was := d.before.role(role); was && !d.seen[plan.UserAddress(name)] {
-					return spec.Errorf(spec.Conflict, "cannot delete role %q: user %q has it", role, name).
-						WithHint("take the role from the user in the same request")
-				}
-				return spec.Errorf(spec.Invalid, "cannot give user %q the role %q: there is no such role", name, role).
-					WithHint("a role of the same request counts; the built-in one is %q", spec.RoleAdmin)
+	known := d.before.roleless()
+	for _, missing := range d.after.roleless() {
+		if slices.Contains(known, missing) {
+			continue
+		}
+		if _, was := d.before.role(missing.role); was && !d.seen[plan.UserAddress(missing.user)] {
+			return spec.Errorf(spec.Conflict, "cannot delete role %q: user %q has it", missing.role, missing.user).
+				WithHint("take the role from the user in the same request")
+		}
+		return spec.Errorf(spec.Invalid, "cannot give user %q the role %q: there is no such role", missing.user, missing.role).
+			WithHint("a role of the same request counts; the built-in one is %q", spec.RoleAdmin)
+	}
+	return nil
+}
+
+// held is a role that a user has.
+type held struct{ user, role string }
+
+// roleless lists the roles that users have and that do not exist.
+func (m *model) roleless() []held {
+	var list []held
+	for _, name := range sortedKeys(m.users, m.brought.users) {
+		u, _ := m.user(name)
+		for _, role := range u.Roles {
+			if _, ok := m.role(role); !ok {
+				list = append(list, held{name, role})
 			}
 		}
 	}
-	return nil
+	return list
 }
 
 // checkAdmins keeps an instance from being locked for ever.

@@ -26,7 +26,6 @@ func (d *draft) draftInstall(s spec.Service, next *service) error {
 	if next.record.Owner, err = d.own(address, owner); err != nil {
 		return err
 	}
-	next.record.Content.AllowUnsupported = d.req.AllowUnsupported || next.record.Content.AllowUnsupported && exists
 	if !exists {
 		next.record.Content.Secret = credential.Generate("")
 	}
@@ -67,7 +66,7 @@ func (d *draft) noteService(s *service) {
 }
 
 // compareSecrets decides whether the caller may learn that a secret differs, and notes it
-// if one does.
+// if one does. Who has guessed too often gets no answer, whether or not it differs.
 func (d *draft) compareSecrets(desired *plan.Service, was *service) error {
 	if was == nil || !holdsSecrets(desired.Service) && !holdsSecrets(was.canonical) {
 		return nil
@@ -77,15 +76,14 @@ func (d *draft) compareSecrets(desired *plan.Service, was *service) error {
 		d.warnNotCompared(plan.ServiceAddress(desired.ID))
 		return nil
 	}
+	if d.mayProbe != nil {
+		return d.mayProbe
+	}
 	steps := plan.Diff(plan.Input{Desired: plan.State{Services: []plan.Service{*desired}}, Actual: plan.State{Services: []plan.Service{d.before.planService(was)}}})
-	differs := slices.ContainsFunc(steps, func(s plan.Step) bool {
+	d.probed = d.probed || slices.ContainsFunc(steps, func(s plan.Step) bool {
 		return slices.ContainsFunc(s.Changes, func(c plan.Change) bool { return c.Sensitive })
 	})
-	if !differs {
-		return nil
-	}
-	d.probed = true
-	return d.mayProbe
+	return nil
 }
 
 func holdsSecrets(s *commissioning.Service) bool {

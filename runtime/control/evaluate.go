@@ -141,16 +141,19 @@ func (c *Control) bind(m *model, s *service) ([]spec.Resource, []spec.Diagnostic
 	return resources, found
 }
 
+// runs reports whether the service is to run: it is enabled, and this build accepts it.
+func (s *service) runs() bool { return s.record.Enabled && len(s.errors) == 0 }
+
 // rebind puts into m what the changed services and those that refer to others come to.
 func (c *Control) rebind(m *model, changed map[string]bool) {
 	for id := range m.bound {
-		if s, ok := m.services[id]; !ok || !s.record.Enabled {
+		if s, ok := m.services[id]; !ok || !s.runs() {
 			delete(m.bound, id)
 		}
 	}
 	for id, s := range m.services {
 		_, have := m.bound[id]
-		if !s.record.Enabled || have && !changed[id] && len(s.refers) == 0 {
+		if !s.runs() || have && !changed[id] && len(s.refers) == 0 {
 			continue
 		}
 		resources, found := c.bind(m, s)

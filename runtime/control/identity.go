@@ -40,7 +40,7 @@ func (c *Control) identitiesOf(m *model) map[string]spec.Identity {
 		}
 	}
 	for id, s := range m.services {
-		if !s.record.Enabled {
+		if !s.runs() {
 			continue
 		}
 		name := spec.ServiceIdentity(id)

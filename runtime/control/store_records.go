@@ -51,8 +51,6 @@ type serviceContent struct {
 	Source     string          `json:"source"`
 	Parameters json.RawMessage `json:"parameters"` // as given
 	Secret     string          `json:"secret"`     // password of the service's own identity
-	// AllowUnsupported remembers that resources which this build cannot run were accepted.
-	AllowUnsupported bool `json:"allow_unsupported,omitempty"`
 }
 
 // contents is all that the store holds, but for tokens.
