@@ -231,15 +231,23 @@ const maxAnswers = 1024
 
 // answer gives a packet to the writer. It waits while too many wait already.
 func (c *conn) answer(pk packets.Packet) error {
+	if err := c.awaitRoom(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.answers = append(c.answers, pk)
+	c.mu.Unlock()
+	c.signal()
+	return nil
+}
+
+// awaitRoom returns when one more answer may wait. Only the reader adds any.
+func (c *conn) awaitRoom() error {
 	for {
 		c.mu.Lock()
-		fits := len(c.answers) < maxAnswers
-		if fits {
-			c.answers = append(c.answers, pk)
-		}
+		n := len(c.answers)
 		c.mu.Unlock()
-		if fits {
-			c.signal()
+		if n < maxAnswers {
 			return nil
 		}
 		select {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -437,6 +438,33 @@ func TestSlowReader(t *testing.T) {
 		synctest.Wait()
 		if got := b.Stats().Clients; got != 0 {
 			t.Error("a client that reads nothing stays connected")
+		}
+	})
+}
+
+// Answers to a client that does not read them are bounded: its packets are no longer taken in.
+func TestAnswersBounded(t *testing.T) {
+	inFakeTime(t, Limits{}, []spec.Identity{identityOf("line1", "rw #")}, func(t *testing.T, b *Broker, l *pipes) {
+		w := l.dial(t)
+		w.send(connectPacket("line1", "flood"))
+		w.expect(packets.Connack)
+		var sent atomic.Int64
+		go func() {
+			for {
+				if _, err := w.nc.Write([]byte{0x82, 7, 0, 1, 0, 0, 1, 'a', 0}); err != nil {
+					return // the broker has ended the connection
+				}
+				sent.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if n := sent.Load(); n > 3*maxAnswers {
+			t.Errorf("%d requests taken in from a client that reads no answer", n)
+		}
+		time.Sleep(writeLimit + 2*farewell)
+		synctest.Wait()
+		if got := b.Stats().Clients; got != 0 {
+			t.Error("the client stays connected")
 		}
 	})
 }

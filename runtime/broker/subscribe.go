@@ -12,6 +12,9 @@ func (c *conn) subscribe(pk packets.Packet) error {
 	if len(pk.Filters) == 0 {
 		return packets.ErrProtocolViolationNoFilters
 	}
+	if err := c.awaitRoom(); err != nil {
+		return err
+	}
 	c.mu.Lock() // so that SUBACK goes out before the retained messages
 	defer c.mu.Unlock()
 	codes := make([]byte, len(pk.Filters))
@@ -75,7 +78,8 @@ func (b *Broker) subscribeSession(to *session, s *subscription) packets.Code {
 		b.stats.refused.Add(1)
 		return packets.ErrNotAuthorized
 	case former == nil && len(to.subscriptions) >= b.limits.Subscriptions,
-		to.queue.len() > b.limits.RetainedMessages: // by subscribing to retained messages again and again
+		to.queue.len() > b.limits.RetainedMessages, b.queued.used.Load() > b.queued.max:
+		// by subscribing to retained messages again and again
 		b.stats.refused.Add(1)
 		return packets.ErrQuotaExceeded
 	}

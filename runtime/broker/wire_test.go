@@ -301,9 +301,12 @@ func TestWirePanicInWriter(t *testing.T) {
 	w := p.connect(t, "line1", "victim")
 	w.subscribe(0, "b")
 	p.Broker.mu.Lock()
-	p.sessions[sessionKey{"line1", "victim"}].queue.force(delivery{msg: &message{}, qos: 1})
-	p.sessions[sessionKey{"line1", "victim"}].queue.items[0].msg = nil // as no code path makes it
+	session := p.sessions[sessionKey{"line1", "victim"}]
 	p.Broker.mu.Unlock()
+	session.mu.Lock()
+	session.inflight = append(session.inflight, &outgoing{id: 1}) // without a message, as no code path makes it
+	session.mu.Unlock()
+	w.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
 	w.expectEnd()
 	eventually(t, "the session to go", func() bool { s := p.Stats(); return s.Panics == 1 && s.Clients == 1 && s.Subscriptions == 1 })
 	p.publish(t, "line1", Message{Topic: "a", Payload: []byte("x")})
