@@ -45,9 +45,8 @@ func BenchmarkDecode(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		data := response.(*ua.PublishResponse).NotificationMessage.NotificationData[0].Value.(*ua.DataChangeNotification)
-		for _, item := range data.MonitoredItems {
-			if r := toResult(item.Value); r.Err != nil {
+		for _, n := range response.(*publishResponse).values {
+			if r := toResult(n.value); r.Err != nil {
 				b.Fatal(r.Err)
 			}
 		}

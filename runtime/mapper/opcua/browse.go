@@ -257,7 +257,7 @@ func (w *walk) describe(ctx context.Context, variables []*branch) error {
 			wanted = append(wanted, attributeOf(v.id, a))
 		}
 	}
-	values := make([]*ua.DataValue, 0, len(wanted))
+	values := make([]dataValue, 0, len(wanted))
 	err := batch(ctx, &w.session.limits.read, wanted, func(ctx context.Context, part []*ua.ReadValueID) error {
 		read, err := w.session.readAttributes(ctx, part)
 		values = append(values, read...)
@@ -272,17 +272,17 @@ func (w *walk) describe(ctx context.Context, variables []*branch) error {
 	return nil
 }
 
-func (n *Node) describe(dataType, rank, access *ua.DataValue) {
-	if t := dataType.Value.NodeID(); t != nil {
+func (n *Node) describe(dataType, rank, access dataValue) {
+	if t, ok := dataType.value.value.(*ua.NodeID); ok {
 		n.DataType = t.String()
 		if t.Namespace() == 0 && t.IntID() > 0 && t.IntID() <= id.Structure {
 			n.DataType = typeName(ua.TypeID(t.IntID()))
 		}
 	}
-	if r, ok := rank.Value.Value().(int32); ok {
+	if r, ok := rank.value.value.(int32); ok {
 		n.Array = r >= 0
 	}
-	level, ok := access.Value.Value().(uint8)
+	level, ok := access.value.value.(uint8)
 	n.Readable = !ok || level&uint8(ua.AccessLevelTypeCurrentRead) != 0
 	n.Writable = ok && level&uint8(ua.AccessLevelTypeCurrentWrite) != 0
 }

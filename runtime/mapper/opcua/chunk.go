@@ -183,22 +183,3 @@ func encodeService(request ua.Request) (body []byte, err error) {
 }
 
 var errDecode = errors.New("cannot decode the server's answer")
-
-// decodeService is the reverse. What a server sends may be anything; the codec's panics on it
-// are errors here.
-func decodeService(body []byte) (response ua.Response, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", errDecode, p)
-		}
-	}()
-	_, decoded, err := ua.DecodeService(body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errDecode, err)
-	}
-	response, ok := decoded.(ua.Response)
-	if !ok || response.Header() == nil {
-		return nil, fmt.Errorf("cannot use the server's answer: it is a %T", decoded)
-	}
-	return response, nil
-}

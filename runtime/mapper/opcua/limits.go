@@ -64,14 +64,14 @@ func (s *session) readLimits(ctx context.Context) error {
 	for i, t := range targets {
 		nodes[i] = valueOf(ua.NewNumericNodeID(0, t.node))
 	}
-	values := make([]*ua.DataValue, 0, len(nodes))
+	values := make([]dataValue, 0, len(nodes))
 	err := batch(ctx, &s.limits.read, nodes, func(ctx context.Context, part []*ua.ReadValueID) error {
 		read, err := s.readAttributes(ctx, part)
 		values = append(values, read...)
 		return err
 	})
 	for i, v := range values {
-		if n, ok := v.Value.Value().(uint32); ok && !isBad(v.Status) {
+		if n, ok := v.value.value.(uint32); ok && !isBad(v.status) {
 			targets[i].limit.set(n)
 		}
 	}

@@ -31,35 +31,35 @@ func (s *session) call(ctx context.Context, node *ua.NodeID, value any) (any, er
 	if err != nil {
 		return nil, fmt.Errorf("cannot call %q: %w", node, err)
 	}
-	response, err := ask[*ua.CallResponse](ctx, s, &ua.CallRequest{MethodsToCall: []*ua.CallMethodRequest{{
+	response, err := ask[*callResponse](ctx, s, &ua.CallRequest{MethodsToCall: []*ua.CallMethodRequest{{
 		ObjectID: m.object, MethodID: node, InputArguments: inputs,
 	}}})
 	if err != nil {
 		return nil, fmt.Errorf("cannot call %q: %w", node, named(err))
 	}
-	if len(response.Results) != 1 {
+	if len(response.results) != 1 {
 		return nil, errCount
 	}
-	return m.outputs(node, response.Results[0])
+	return m.outputs(node, response.results[0])
 }
 
-func (m *method) outputs(node *ua.NodeID, r *ua.CallMethodResult) (any, error) {
-	if isBad(r.StatusCode) {
+func (m *method) outputs(node *ua.NodeID, r callResult) (any, error) {
+	if isBad(r.status) {
 		var wrong []string
-		for i, status := range r.InputArgumentResults {
+		for i, status := range r.arguments {
 			if isBad(status) && i < len(m.arguments) {
 				wrong = append(wrong, fmt.Sprintf("%s: %s", m.arguments[i].name, statusName(status)))
 			}
 		}
 		if len(wrong) > 0 {
-			return nil, fmt.Errorf("cannot call %q: %w (%s)", node, statusError(r.StatusCode), strings.Join(wrong, ", "))
+			return nil, fmt.Errorf("cannot call %q: %w (%s)", node, statusError(r.status), strings.Join(wrong, ", "))
 		}
-		return nil, fmt.Errorf("cannot call %q: %w", node, statusError(r.StatusCode))
+		return nil, fmt.Errorf("cannot call %q: %w", node, statusError(r.status))
 	}
-	outputs := make([]any, len(r.OutputArguments))
-	for i, v := range r.OutputArguments {
+	outputs := make([]any, len(r.outputs))
+	for i, v := range r.outputs {
 		var err error
-		if outputs[i], err = fromVariant(v); err != nil {
+		if outputs[i], err = fromAny(v.value); err != nil {
 			return nil, fmt.Errorf("cannot map the result of %q: %w", node, err)
 		}
 	}
@@ -182,34 +182,30 @@ func (n *nodes) argumentsOf(ctx context.Context, node *ua.NodeID) ([]argument, e
 		if err != nil {
 			return nil, err
 		}
-		if isBad(values[0].Status) {
-			return nil, statusError(values[0].Status)
+		if isBad(values[0].status) {
+			return nil, statusError(values[0].status)
 		}
-		return n.describe(ctx, values[0].Value)
+		return n.describe(ctx, values[0].value.value)
 	}
 	return nil, nil
 }
 
-func (n *nodes) describe(ctx context.Context, v *ua.Variant) ([]argument, error) {
-	list, ok := v.Value().([]*ua.ExtensionObject)
-	if !ok && v.Value() != nil {
-		return nil, fmt.Errorf("the list of arguments is a %T", v.Value())
+func (n *nodes) describe(ctx context.Context, value any) ([]argument, error) {
+	list, ok := value.([]any)
+	if !ok && value != nil {
+		return nil, fmt.Errorf("the list of arguments is a %T", value)
 	}
 	arguments := make([]argument, 0, len(list))
-	for _, o := range list {
-		a, ok := o.Value.(*ua.Argument)
+	for _, element := range list {
+		o, ok := element.(*structure)
 		if !ok {
-			return nil, fmt.Errorf("an argument is described by a %T", o.Value)
+			return nil, fmt.Errorf("an argument is described by a %T", element)
 		}
-		dataType, err := ua.NewVariant(a.DataType)
-		if err != nil {
-			return nil, err
+		a, ok := o.value.(*ua.Argument)
+		if !ok {
+			return nil, fmt.Errorf("an argument is described by a %T", o.value)
 		}
-		rank, err := ua.NewVariant(a.ValueRank)
-		if err != nil {
-			return nil, err
-		}
-		kind, err := n.declared(ctx, dataType, rank, valueType{})
+		kind, err := n.declared(ctx, a.DataType, a.ValueRank, valueType{})
 		if err != nil {
 			return nil, err
 		}

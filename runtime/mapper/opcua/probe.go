@@ -232,9 +232,14 @@ func (c *connector) inspect(ctx context.Context, r *ProbeReport) error {
 		return spec.Errorf(spec.Unavailable, "cannot read the server's state: %w", named(err))
 	}
 	r.Server = &ProbeServer{}
-	r.Server.Namespaces, _ = values[1].Value.Value().([]string)
-	if o := values[0].Value.ExtensionObject(); o != nil {
-		if status, ok := o.Value.(*ua.ServerStatusDataType); ok {
+	uris, _ := values[1].value.value.([]any)
+	for _, uri := range uris {
+		if text, ok := uri.(string); ok {
+			r.Server.Namespaces = append(r.Server.Namespaces, text)
+		}
+	}
+	if s, ok := values[0].value.value.(*structure); ok {
+		if status, ok := s.value.(*ua.ServerStatusDataType); ok {
 			r.Server.describe(status)
 		}
 	}

@@ -122,7 +122,7 @@ func (p *publisher) request() bool {
 // take handles one answer and tells whether the session goes on.
 func (p *publisher) take(a answer, most *int, waiting int) bool {
 	if a.err == nil {
-		response, ok := a.response.(*ua.PublishResponse)
+		response, ok := a.response.(*publishResponse)
 		if !ok {
 			p.session.end(fmt.Errorf("the server answers a Publish with a %T", a.response))
 			return false
@@ -147,59 +147,42 @@ func (p *publisher) take(a answer, most *int, waiting int) bool {
 }
 
 // notify delivers one message and notes its acknowledgement.
-func (p *publisher) notify(r *ua.PublishResponse) bool {
-	message := r.NotificationMessage
-	if message == nil {
-		return true
-	}
+func (p *publisher) notify(r *publishResponse) bool {
 	p.mu.Lock()
-	g := p.byID[r.SubscriptionID]
+	g := p.byID[r.subscription]
 	if g == nil { // deleted meanwhile
 		p.mu.Unlock()
 		return true
 	}
 	g.heard = time.Now()
-	lost := message.SequenceNumber - g.sequence - 1
-	if len(message.NotificationData) > 0 {
-		p.acks = append(p.acks, &ua.SubscriptionAcknowledgement{
-			SubscriptionID: r.SubscriptionID, SequenceNumber: message.SequenceNumber,
-		})
-		if g.sequence != 0 && lost > 0 {
+	if r.data {
+		p.acks = append(p.acks, &ua.SubscriptionAcknowledgement{SubscriptionID: g.id, SequenceNumber: r.sequence})
+		if lost := r.sequence - g.sequence - 1; g.sequence != 0 && lost > 0 {
 			p.session.log.Warn("messages of a subscription are lost", "count", lost)
 		}
-		g.sequence = message.SequenceNumber
+		g.sequence = r.sequence
 	}
 	p.mu.Unlock()
-	for _, data := range message.NotificationData {
-		if data == nil {
-			continue
-		}
-		switch n := data.Value.(type) {
-		case *ua.DataChangeNotification:
-			for _, v := range n.MonitoredItems {
-				p.deliver(g, v)
-			}
-		case *ua.StatusChangeNotification:
-			p.session.end(fmt.Errorf("the server ended a subscription: %w", statusError(n.Status)))
-			return false
-		}
+	for _, n := range r.values {
+		p.deliver(g, n)
+	}
+	if r.ended != 0 {
+		p.session.end(fmt.Errorf("the server ended a subscription: %w", statusError(r.ended)))
+		return false
 	}
 	return true
 }
 
 // deliver gives a value to its item, or counts a beat of the server's clock.
-func (p *publisher) deliver(g *group, n *ua.MonitoredItemNotification) {
-	if n == nil || n.Value == nil {
-		return
-	}
+func (p *publisher) deliver(g *group, n notification) {
 	p.mu.Lock()
-	it := p.items[n.ClientHandle]
-	if n.ClientHandle == g.watch {
+	it := p.items[n.handle]
+	if n.handle == g.watch {
 		g.beats++
 	}
 	p.mu.Unlock()
 	if it != nil {
-		it.deliver(toResult(n.Value))
+		it.deliver(toResult(n.value))
 	}
 }
 

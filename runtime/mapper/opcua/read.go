@@ -71,15 +71,15 @@ func (s *session) readPart(ctx context.Context, wanted []wantedRead, results []m
 var errCount = errors.New("the server answers with another number of results than were asked for")
 
 // readAttributes is one Read request.
-func (s *session) readAttributes(ctx context.Context, nodes []*ua.ReadValueID) ([]*ua.DataValue, error) {
-	response, err := ask[*ua.ReadResponse](ctx, s, &ua.ReadRequest{
+func (s *session) readAttributes(ctx context.Context, nodes []*ua.ReadValueID) ([]dataValue, error) {
+	response, err := ask[*readResponse](ctx, s, &ua.ReadRequest{
 		TimestampsToReturn: ua.TimestampsToReturnBoth, NodesToRead: nodes,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(response.Results) != len(nodes) {
+	if len(response.results) != len(nodes) {
 		return nil, errCount
 	}
-	return response.Results, nil
+	return response.results, nil
 }

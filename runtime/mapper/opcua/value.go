@@ -16,35 +16,30 @@ import (
 )
 
 // toResult turns what the server sent into a mapper's value.
-func toResult(v *ua.DataValue) mapper.Result {
-	r := mapper.Result{Time: v.SourceTimestamp}
+func toResult(v dataValue) mapper.Result {
+	r := mapper.Result{Time: v.source}
 	if r.Time.IsZero() {
-		r.Time = v.ServerTimestamp
+		r.Time = v.server
 	}
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
-	if isBad(v.Status) {
-		r.Err = statusError(v.Status)
+	if isBad(v.status) {
+		r.Err = statusError(v.status)
 		return r
 	}
-	r.Value, r.Err = fromVariant(v.Value)
+	r.Value, r.Err = fromAny(v.value.value)
 	return r
-}
-
-func fromVariant(v *ua.Variant) (any, error) {
-	if v == nil || v.Value() == nil {
-		return nil, nil //nolint:nilnil // null is a value
-	}
-	return fromAny(v.Value())
 }
 
 // fromAny maps OPC UA's built-in types: numbers exactly, times as RFC 3339, byte strings as
 // base64, ids as text, structures as objects.
 func fromAny(value any) (any, error) {
 	switch v := value.(type) {
-	case bool, int64, uint64, float64, string:
+	case nil, bool, int64, uint64, float64, string:
 		return v, nil
+	case []any:
+		return fromList(v)
 	case int8:
 		return int64(v), nil
 	case int16:
@@ -60,6 +55,9 @@ func fromAny(value any) (any, error) {
 	case float32:
 		return shortest(v), nil
 	case []byte:
+		if v == nil {
+			return nil, nil //nolint:nilnil // null is a value
+		}
 		return base64.StdEncoding.EncodeToString(v), nil
 	case time.Time:
 		if v.IsZero() {
@@ -99,28 +97,39 @@ func fromNamed(value any) (any, error) {
 		return cmp.Or(statusName(v), "Good"), nil
 	case ua.XMLElement:
 		return string(v), nil
-	case *ua.Variant:
-		return fromVariant(v)
-	case *ua.DataValue:
+	case variantValue:
+		return fromAny(v.value)
+	case dataValue:
 		r := toResult(v)
 		return r.Value, r.Err
-	case *ua.ExtensionObject:
+	case *structure:
 		return fromStructure(v)
 	}
 	return fromReflect(reflect.ValueOf(value))
 }
 
-func fromStructure(o *ua.ExtensionObject) (any, error) {
-	if o.Value == nil {
-		if o.EncodingMask == ua.ExtensionObjectEmpty {
-			return nil, nil //nolint:nilnil // an empty structure is null
+func fromList(list []any) (any, error) {
+	mapped := make([]any, len(list))
+	for i, element := range list {
+		var err error
+		if mapped[i], err = fromAny(element); err != nil {
+			return nil, err
 		}
-		return nil, fmt.Errorf("cannot decode a structure of the type %s: it is not one of the standard's", o.TypeID.NodeID)
 	}
-	return fromAny(o.Value)
+	return mapped, nil
 }
 
-// fromReflect maps arrays, of any number of dimensions, and the standard's structures.
+func fromStructure(s *structure) (any, error) {
+	switch {
+	case s.empty:
+		return nil, nil //nolint:nilnil // an empty structure is null
+	case s.value == nil:
+		return nil, fmt.Errorf("cannot decode a structure of the type %s: it is not one of the standard's plain ones", s.typeID)
+	}
+	return fromAny(s.value)
+}
+
+// fromReflect maps typed arrays, of any number of dimensions, and the standard's structures.
 func fromReflect(v reflect.Value) (any, error) {
 	switch v.Kind() {
 	case reflect.Slice, reflect.Array:

@@ -55,7 +55,7 @@ func (s *session) writeValue(ctx context.Context, node *ua.NodeID, attribute ua.
 		s.nodes.forgetType(node, attribute)
 		return nil, fmt.Errorf("cannot write %q: %w", node, statusError(response.Results[0]))
 	}
-	return fromVariant(variant)
+	return fromAny(variant.Value())
 }
 
 func typeKey(node *ua.NodeID, attribute ua.AttributeID) string {
@@ -84,13 +84,12 @@ func (n *nodes) typeOf(ctx context.Context, node *ua.NodeID, attribute ua.Attrib
 	if err != nil {
 		return valueType{}, err
 	}
-	present := values[2].Value
-	t := valueType{kind: present.Type(), array: present.Has(ua.VariantArrayValues)}
+	t := valueType{kind: values[2].value.kind, array: values[2].value.array}
 	if attribute == ua.AttributeIDValue {
-		if isBad(values[0].Status) {
-			return valueType{}, statusError(values[0].Status)
+		if isBad(values[0].status) {
+			return valueType{}, statusError(values[0].status)
 		}
-		if t, err = n.declared(ctx, values[0].Value, values[1].Value, t); err != nil {
+		if t, err = n.declared(ctx, values[0].value.value, values[1].value.value, t); err != nil {
 			return valueType{}, err
 		}
 	}
@@ -102,13 +101,13 @@ func (n *nodes) typeOf(ctx context.Context, node *ua.NodeID, attribute ua.Attrib
 
 // declared combines the data type and rank of a variable or an argument with the present value,
 // which tells what an abstract data type stands for.
-func (n *nodes) declared(ctx context.Context, dataType, rank *ua.Variant, present valueType) (valueType, error) {
+func (n *nodes) declared(ctx context.Context, dataType, rank any, present valueType) (valueType, error) {
 	t := present
-	if r, ok := rank.Value().(int32); ok {
+	if r, ok := rank.(int32); ok {
 		t.array, t.any = r >= 0, r == -2 || r == -3
 	}
-	declared := dataType.NodeID()
-	if declared == nil {
+	declared, ok := dataType.(*ua.NodeID)
+	if !ok {
 		return t, nil
 	}
 	kind, err := n.builtin(ctx, declared)
