@@ -300,8 +300,14 @@ func TestValues(t *testing.T) {
 		}
 	}
 	others := []any{
-		json.Number("9007199254740993"), json.Number("9007199254740992"), "1", true, nil, missing{}, json.Number("1e999999999"),
-		[]any{}, map[string]any{}, commissioning.Secret{Value: "1"}, commissioning.Symbol{Parts: []commissioning.SymbolPart{{Text: "1"}}}, json.Number("1"),
+		json.Number("9007199254740993"), json.Number("9007199254740992"), "1", true, nil,
+		missing{},
+		json.Number("1e999999999"),
+		[]any{},
+		map[string]any{},
+		commissioning.Secret{Value: "1"},
+		commissioning.Symbol{Parts: []commissioning.SymbolPart{{Text: "1"}}},
+		json.Number("1"),
 	}
 	for i, a := range others {
 		for j, b := range others {
