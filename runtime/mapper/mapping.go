@@ -141,8 +141,8 @@ func (s *source) open() {
 // open starts an entry's rules and queues.
 func (e *mappingEntry) open(ctx context.Context) error {
 	x := e.m
-	stalled, publish := &x.cell.m.stalled, func(ctx context.Context, msg Message) error {
-		return x.cell.m.opts.Bus.Publish(ctx, "service:"+x.resource.Service, msg)
+	stalled, publish := &x.m.stalled, func(ctx context.Context, msg Message) error {
+		return x.m.opts.Bus.Publish(ctx, "service:"+x.resource.Service, msg)
 	}
 	if e.external != nil {
 		stalled, publish = &e.external.stalled, e.external.publish

@@ -70,7 +70,7 @@ func (p *Proxy) Close() {
 	p.mu.Lock()
 	p.done = true
 	p.mu.Unlock()
-	p.listener.Close()
+	p.listener.Close() //nolint:errcheck // it may be closed already
 	p.Cut()
 	p.open.Wait()
 }
@@ -79,7 +79,7 @@ func closeHard(c net.Conn) {
 	if tcp, ok := c.(*net.TCPConn); ok {
 		tcp.SetLinger(0) //nolint:errcheck // a closed connection needs no reset
 	}
-	c.Close()
+	c.Close() //nolint:errcheck // it may be closed already
 }
 
 func (p *Proxy) current() Fault {
@@ -102,7 +102,7 @@ func (p *Proxy) drop(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
-	c.Close()
+	c.Close() //nolint:errcheck // it may be closed already
 }
 
 func (p *Proxy) accept() {
@@ -148,7 +148,7 @@ func (p *Proxy) requests(client, machine net.Conn) {
 		case Hang:
 		case Garbage:
 			noise := make([]byte, 64)
-			rand.Read(noise) //nolint:errcheck // never fails
+			rand.Read(noise) // never fails
 			_, err = client.Write(noise)
 		default:
 			_, err = machine.Write(buf[:n])

@@ -14,9 +14,13 @@ import (
 	"github.com/millwright/millwright/runtime/mapper"
 )
 
+// writeTimeout is how long the library may take to put a packet on its way.
+const writeTimeout = 10 * time.Second
+
 // client3 speaks MQTT 3.1.1, which the library for MQTT 5 does not.
 type client3 struct {
 	paho3.Client
+	lost <-chan struct{}
 }
 
 func (x *connector) login3(ctx context.Context, conn net.Conn, s *session) (client, error) {
@@ -26,31 +30,51 @@ func (x *connector) login3(ctx context.Context, conn net.Conn, s *session) (clie
 		SetCleanSession(x.cfg.Clean).SetKeepAlive(time.Duration(x.cfg.Keepalive) * time.Second).
 		SetAutoReconnect(false).SetConnectRetry(false).SetOrderMatters(true).
 		SetConnectTimeout(time.Minute). // ctx ends it before
+		SetWriteTimeout(writeTimeout).
 		SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) {
 			s.routes.dispatch(mapper.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retain: m.Retained()}, nil)
 		}).
 		SetConnectionLostHandler(func(_ paho3.Client, err error) { s.lost(err) }).
 		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return conn, nil })
 	opts.AddBroker("tcp://" + x.target.Host)
-	c := &client3{paho3.NewClient(opts)}
-	if err := wait(ctx, c.Connect()); err != nil {
+	c := &client3{paho3.NewClient(opts), s.done}
+	if _, err := c.do(ctx, c.Connect); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// wait returns when the token is done or ctx ends.
-func wait(ctx context.Context, t paho3.Token) error {
+// do starts a request and waits for its end, for ctx or for the session's end. The library's own calls
+// block for up to the write time-out when the connection is just being lost.
+func (c *client3) do(ctx context.Context, start func() paho3.Token) (paho3.Token, error) {
+	done := make(chan paho3.Token, 1)
+	go func() {
+		t := start()
+		select {
+		case <-t.Done():
+		case <-ctx.Done():
+		case <-c.lost:
+		}
+		done <- t
+	}()
 	select {
-	case <-t.Done():
-		return t.Error()
+	case t := <-done:
+		select {
+		case <-t.Done():
+			return t, t.Error()
+		default:
+		}
 	case <-ctx.Done():
-		return ctx.Err()
+	case <-c.lost:
 	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, errClosed
 }
 
 func (c *client3) publish(ctx context.Context, m mapper.Message) error {
-	if err := wait(ctx, c.Publish(m.Topic, m.QoS, m.Retain, m.Payload)); err != nil {
+	if _, err := c.do(ctx, func() paho3.Token { return c.Publish(m.Topic, m.QoS, m.Retain, m.Payload) }); err != nil {
 		return spec.Errorf(spec.Unavailable, "%w", err)
 	}
 	return nil
@@ -63,8 +87,7 @@ func (c *client3) subscribe(ctx context.Context, filters []filter) []error {
 		for _, i := range batch {
 			wanted[filters[i].text] = max(wanted[filters[i].text], filters[i].qos)
 		}
-		t := c.SubscribeMultiple(wanted, nil)
-		err := wait(ctx, t)
+		t, err := c.do(ctx, func() paho3.Token { return c.SubscribeMultiple(wanted, nil) })
 		granted := map[string]byte{}
 		if sub, ok := t.(*paho3.SubscribeToken); ok && err == nil {
 			granted = sub.Result()
@@ -85,7 +108,8 @@ func (c *client3) subscribe(ctx context.Context, filters []filter) []error {
 }
 
 func (c *client3) unsubscribe(ctx context.Context, filters []string) error {
-	return wait(ctx, c.Unsubscribe(filters...))
+	_, err := c.do(ctx, func() paho3.Token { return c.Unsubscribe(filters...) })
+	return err
 }
 
 func (c *client3) hangUp() { c.Disconnect(uint(goodbye / time.Millisecond)) }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+	pahosession "github.com/eclipse/paho.golang/paho/session"
+	"github.com/eclipse/paho.golang/paho/session/state"
 
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/mapper"
@@ -25,13 +27,41 @@ const (
 // client5 speaks MQTT 5.
 type client5 struct {
 	*paho.Client
-	ids bool // the broker knows subscription identifiers
+	state session5
+	ids   bool // the broker knows subscription identifiers
+}
+
+// session5 keeps what the library does not guard: it panics, and would take the process along, when an
+// acknowledgement arrives while the connection is being closed.
+type session5 struct {
+	pahosession.SessionManager
+	lost func(error)
+}
+
+// PacketReceived handles an acknowledgement or a message with one.
+func (s session5) PacketReceived(p *packets.ControlPacket, to chan<- *packets.Publish) (err error) {
+	defer s.contain(&err)
+	return s.SessionManager.PacketReceived(p, to)
+}
+
+// Ack acknowledges a message.
+func (s session5) Ack(p *packets.Publish) (err error) {
+	defer s.contain(&err)
+	return s.SessionManager.Ack(p)
+}
+
+func (s session5) contain(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("the session broke: %v", v)
+		s.lost(*err)
+	}
 }
 
 func (x *connector) login5(ctx context.Context, conn net.Conn, s *session) (client, error) {
-	c := &client5{}
+	c := &client5{state: session5{SessionManager: state.NewInMemory(), lost: s.lost}}
 	c.Client = paho.NewClient(paho.ClientConfig{
 		Conn:        packets.NewThreadSafeConn(conn),
+		Session:     c.state,
 		AuthHandler: noAuth{},
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			s.routes.dispatch(received5(p.Packet))
@@ -53,7 +83,7 @@ func (x *connector) login5(ctx context.Context, conn net.Conn, s *session) (clie
 		Properties: &paho.ConnectProperties{ReceiveMaximum: &limit, MaximumPacketSize: &largest, SessionExpiryInterval: &expiry},
 	})
 	if err != nil {
-		return nil, refusal5(ack, err)
+		return nil, errors.Join(refusal5(ack, err), c.state.Close())
 	}
 	c.ids = ack.Properties == nil || ack.Properties.SubIDAvailable
 	return c, nil
@@ -165,6 +195,7 @@ func (c *client5) unsubscribe(ctx context.Context, filters []string) error {
 
 func (c *client5) hangUp() {
 	c.Disconnect(&paho.Disconnect{}) //nolint:errcheck // the connection may be gone, and is closed next
+	c.state.Close()                  //nolint:errcheck // it is in memory
 }
 
 // noAuth answers brokers that begin an enhanced authentication, which we never ask for.

@@ -13,10 +13,8 @@ import (
 	"testing"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
-
+	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker"
 	"github.com/millwright/millwright/runtime/mapper"
 	"github.com/millwright/millwright/runtime/mapper/mappertest"
 )
@@ -28,7 +26,7 @@ func TestConformance(t *testing.T) {
 				Driver: Driver(),
 				Start:  startBroker,
 				Connection: func(host string, port int) map[string]any {
-					return map[string]any{"host": host, "port": port, "protocolVersion": version}
+					return map[string]any{"host": host, "port": port, "protocolVersion": version, "username": "line1", "password": "x"}
 				},
 				Bad:     `{"topic":"bad/one"}`,
 				Invalid: `{"topic":"a/#/b"}`,
@@ -46,11 +44,11 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// broker is a machine for the suite.
-type broker struct {
-	mochi.HookBase
-	server *mochi.Server
+// machine is our own broker, as a machine for the suite.
+type machine struct {
+	broker *broker.Broker
 	addr   string
+	stop   func()
 
 	mu      sync.Mutex
 	written []byte
@@ -58,61 +56,77 @@ type broker struct {
 
 func startBroker(t testing.TB, addr string) mappertest.Machine {
 	t.Helper()
-	b := &broker{}
-	b.server = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
-	if err := b.server.AddHook(b, nil); err != nil {
+	b, err := broker.New(broker.Options{
+		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Watch: oneIdentity{},
+		Verify: func(context.Context, string, string) (bool, error) { return true, nil },
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.addr = l.Addr().String()
-	if err := b.server.AddListener(listeners.NewNet("tcp", l)); err != nil {
+	m := &machine{broker: b, addr: l.Addr().String()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := b.Run(ctx, l); err != nil {
+			t.Error(err)
+		}
+	})
+	m.stop = func() {
+		cancel()
+		running.Wait()
+	}
+	<-b.Synced()
+	if _, err := b.Subscribe(ctx, "line1", "written", 1, m.take); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.server.Serve(); err != nil {
-		t.Fatal(err)
+	return m
+}
+
+// oneIdentity is the broker's policy: everything is allowed but what is bad.
+type oneIdentity struct{}
+
+func (oneIdentity) Watch(ctx context.Context, _ string, handle func(spec.Event[spec.Identity]) error) error {
+	id := spec.Identity{Name: "line1", Credentials: []string{"x"}}
+	for _, topic := range []string{"pushed", "written", "x"} {
+		id.Permissions = append(id.Permissions, spec.Permission{Resource: topic, Operation: spec.ReadWrite, Context: spec.MQTT})
 	}
-	return b
-}
-
-func (b *broker) ID() string { return "test" }
-
-func (b *broker) Provides(hook byte) bool {
-	return bytes.Contains([]byte{mochi.OnConnectAuthenticate, mochi.OnACLCheck, mochi.OnPublished}, []byte{hook})
-}
-
-func (b *broker) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
-
-func (b *broker) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool {
-	return !strings.HasPrefix(topic, "bad/")
-}
-
-func (b *broker) OnPublished(_ *mochi.Client, p packets.Packet) {
-	if p.TopicName == "written" {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.written = bytes.Clone(p.Payload)
+	for _, e := range []spec.Event[spec.Identity]{
+		{Type: spec.EventSnapshot}, {Type: spec.EventPut, Key: id.Name, Value: id}, {Type: spec.EventSynced, Cursor: "s-1", Revision: 1},
+	} {
+		if err := handle(e); err != nil {
+			return err
+		}
 	}
+	<-ctx.Done()
+	return ctx.Err()
 }
 
-func (b *broker) Addr() string { return b.addr }
+func (m *machine) take(msg broker.Message) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.written = bytes.Clone(msg.Payload)
+}
 
-func (b *broker) Set(t testing.TB, n int64) {
-	if err := b.server.Publish("pushed", strconv.AppendInt(nil, n, 10), false, 1); err != nil {
+func (m *machine) Addr() string { return m.addr }
+
+func (m *machine) Set(t testing.TB, n int64) {
+	if err := m.broker.Publish(t.Context(), "line1", broker.Message{Topic: "pushed", Payload: strconv.AppendInt(nil, n, 10), QoS: 1}); err != nil {
 		t.Error(err)
 	}
 }
 
-func (b *broker) Written(testing.TB) (int64, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	n, err := strconv.ParseInt(string(b.written), 10, 64)
+func (m *machine) Written(testing.TB) (int64, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, err := strconv.ParseInt(string(m.written), 10, 64)
 	return n, err == nil
 }
 
-func (b *broker) Close() { b.server.Close() }
+func (m *machine) Close() { m.stop() }
 
 // liar answers whatever comes with the bytes.
 func liar(answer string) func(testing.TB) string { return liarAfter("", answer) }
@@ -197,7 +211,9 @@ func TestLiesAfterLogin(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.Subscribe(ctx, []mapper.Subscription{{ID: "x", Point: p, Deliver: func(mapper.Result) {}}})
-				s.(mapper.PubSub).Publish(ctx, mapper.Message{Topic: "x", QoS: 2})
+				if err := s.(mapper.PubSub).Publish(ctx, mapper.Message{Topic: "x", QoS: 2}); err == nil {
+					t.Error("a liar took a message over")
+				}
 			})
 		}
 	}

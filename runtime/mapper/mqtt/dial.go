@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"time"
+	"sync"
 
 	"github.com/gorilla/websocket"
 
@@ -92,6 +92,7 @@ type webSocketConn struct {
 	net.Conn // for addresses, deadlines
 	ws       *websocket.Conn
 	message  io.Reader // what is left of the message at hand
+	writing  sync.Mutex
 }
 
 func (c *webSocketConn) Read(p []byte) (int, error) {
@@ -116,14 +117,13 @@ func (c *webSocketConn) Read(p []byte) (int, error) {
 }
 
 func (c *webSocketConn) Write(p []byte) (int, error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	if err := c.ws.WriteMessage(websocket.BinaryMessage, p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
-
-func (c *webSocketConn) SetReadDeadline(t time.Time) error  { return c.ws.SetReadDeadline(t) }
-func (c *webSocketConn) SetWriteDeadline(t time.Time) error { return c.ws.SetWriteDeadline(t) }
 
 // closeQuietly closes a connection that is of no use any more, with whatever error.
 func closeQuietly(c io.Closer) {

@@ -58,6 +58,8 @@ func isWild(filter string) bool {
 
 // add registers a route and returns what to subscribe to: the highest QoS of the filter's routes.
 func (t *routes) add(r *route) filter {
+	r.mu.Lock() // what waited is delivered before what comes from now on
+	defer r.mu.Unlock()
 	t.mu.Lock()
 	t.byID[r.id] = r
 	t.byFilter[r.filter] = append(t.byFilter[r.filter], r)
@@ -75,7 +77,7 @@ func (t *routes) add(r *route) filter {
 	claimed := t.claim(r)
 	t.mu.Unlock()
 	for _, m := range claimed {
-		r.send(m)
+		r.deliver(m)
 	}
 	return f
 }
@@ -126,8 +128,26 @@ func (t *routes) dispatch(m mapper.Message, ids []int) {
 	}
 }
 
+// find returns the routes of a message. In a kept session a message without any waits for one.
 func (t *routes) find(m mapper.Message, ids []int) []*route {
-	t.mu.RLock()
+	if !t.keep {
+		t.mu.RLock()
+		defer t.mu.RUnlock()
+		return t.matching(m, ids)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	found := t.matching(m, ids)
+	if len(found) == 0 {
+		if len(t.unclaimed) >= unclaimedLimit {
+			t.unclaimed = t.unclaimed[1:]
+		}
+		t.unclaimed = append(t.unclaimed, m)
+	}
+	return found
+}
+
+func (t *routes) matching(m mapper.Message, ids []int) []*route {
 	var found []*route
 	if len(ids) == 0 || slices.Contains(ids, exactID) {
 		found = append(found, t.byFilter[m.Topic]...)
@@ -137,15 +157,5 @@ func (t *routes) find(m mapper.Message, ids []int) []*route {
 			found = append(found, t.byFilter[f]...)
 		}
 	}
-	t.mu.RUnlock()
-	if len(found) > 0 || !t.keep {
-		return found
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.unclaimed) >= unclaimedLimit {
-		t.unclaimed = t.unclaimed[1:]
-	}
-	t.unclaimed = append(t.unclaimed, m)
-	return nil
+	return found
 }

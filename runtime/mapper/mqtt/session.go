@@ -202,9 +202,8 @@ func (s *session) end(err error) {
 			if s.client == nil {
 				return // Dial closes the connection
 			}
-			if err := s.conn.SetWriteDeadline(time.Now().Add(goodbye)); err != nil {
-				s.log.Debug("cannot bound the good-bye", "error", err)
-			}
+			late := time.AfterFunc(goodbye, func() { closeQuietly(s.conn) })
+			defer late.Stop()
 			s.client.hangUp()
 			closeQuietly(s.conn)
 		}()
