@@ -25,6 +25,8 @@ type Message struct {
 // broker refuses what that identity may not do.
 type Bus interface {
 	// Publish returns when the broker has taken the message over (acknowledged, for QoS 1 and 2).
+	// Kind Unavailable (and an ended deadline) means that it was not, and the mapper tries the same message
+	// again; any other error that it is refused for good, and it is dropped and counted.
 	Publish(ctx context.Context, as string, m Message) error
 	// Subscribe delivers matching messages in order from one goroutine; while deliver
 	// blocks, messages queue up and, past a bound, hold back their publisher. Retained
