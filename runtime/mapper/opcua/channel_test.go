@@ -78,6 +78,7 @@ func symmetricPair(t testing.TB, policy string, encrypt bool) (client, server ke
 
 // TestSeal seals bodies of many lengths and opens them at the other end; a changed byte is seen.
 func TestSeal(t *testing.T) {
+	t.Parallel()
 	type pair struct{ from, to keys }
 	pairs := map[string]pair{"none": {}}
 	for _, policy := range []string{"Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"} {
@@ -91,7 +92,11 @@ func TestSeal(t *testing.T) {
 	}
 	for name, p := range pairs {
 		t.Run(name, func(t *testing.T) {
-			for length := range 70 {
+			step := 1
+			if p.from.asym {
+				step = 9 // these are slow
+			}
+			for length := 0; length < 70; length += step {
 				body := bytes.Repeat([]byte{byte(length)}, length)
 				chunk := append(head("MSGF", 7), 1, 2, 3, 4)
 				sealed, err := p.from.seal(append(chunk, body...), channelSize+tokenSize)

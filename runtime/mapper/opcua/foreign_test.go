@@ -163,6 +163,7 @@ func subscribe(t testing.TB, c mapper.Connector, s mapper.Session, id, address s
 
 // TestForeignServer talks to node-opcua in each policy and mode, and with every data type.
 func TestForeignServer(t *testing.T) {
+	t.Parallel()
 	f := startForeign(t, true)
 	for _, secured := range []struct{ mode, policy string }{
 		{"None", "None"},
@@ -194,8 +195,10 @@ func TestForeignServer(t *testing.T) {
 	t.Run("Trusted", func(t *testing.T) { testForeignTrusted(t, f) })
 	t.Run("Probe", func(t *testing.T) { testForeignProbe(t, f) })
 	t.Run("Browse", func(t *testing.T) { testForeignBrowse(t, f) })
-	t.Run("Renewal", func(t *testing.T) { testForeignRenewal(t, f) })
-	t.Run("FrozenLink", func(t *testing.T) { testFrozenLink(t, f) })
+	t.Run("Links", func(t *testing.T) {
+		t.Run("Renewal", func(t *testing.T) { t.Parallel(); testForeignRenewal(t, f) })
+		t.Run("FrozenLink", func(t *testing.T) { t.Parallel(); testFrozenLink(t, f) })
+	})
 	t.Run("Restart", func(t *testing.T) { testForeignRestart(t, f) })
 }
 
@@ -414,6 +417,7 @@ func wantDialError(t *testing.T, c mapper.Connector, kind spec.Kind, want ...str
 // TestForeignRejectsCertificate is the first contact with a server that nobody has told about
 // this gateway.
 func TestForeignRejectsCertificate(t *testing.T) {
+	t.Parallel()
 	f := startForeign(t, false)
 	cert, err := testCertificate()
 	if err != nil {
