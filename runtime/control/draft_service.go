@@ -1,6 +1,8 @@
 package control
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +12,56 @@ import (
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
 )
+
+func (d *draft) draftAbsent(s spec.Service) error {
+	address := plan.ServiceAddress(s.ID)
+	if err := d.name(address); err != nil {
+		return err
+	}
+	was, exists := d.before.services[s.ID]
+	if !exists {
+		return nil
+	}
+	if _, err := d.own(address, was.record.Owner); err != nil {
+		return err
+	}
+	d.input.Actual.Services = append(d.input.Actual.Services, d.before.planService(was))
+	delete(d.after.services, s.ID)
+	return nil
+}
+
+// candidate is the record that the service would have: what is not given is kept.
+func (d *draft) candidate(s spec.Service) (serviceRecord, error) {
+	was, exists := d.before.services[s.ID]
+	record := serviceRecord{ID: s.ID, Enabled: true}
+	if exists {
+		record = was.record
+	} else if s.Commissioning == "" {
+		kind := spec.Invalid
+		if s.State == spec.Restarted || s.State == spec.Disabled || s.State == spec.Enabled || s.State == spec.Present {
+			kind = spec.NotFound
+		}
+		return record, spec.Errorf(kind, "cannot install service %q: it is not there yet, and no commissioning file is given", s.ID)
+	}
+	if s.Commissioning != "" {
+		record.Content.Source = s.Commissioning
+		record.Content.FileName = cmp.Or(s.CommissioningFile, record.Content.FileName, s.ID+".yml")
+	}
+	if s.Parameters != nil {
+		text, err := json.Marshal(s.Parameters)
+		if err != nil {
+			return record, spec.Errorf(spec.Invalid, "cannot read the parameters of service %q: %w", s.ID, err)
+		}
+		record.Content.Parameters = text
+	}
+	switch s.State {
+	case spec.Enabled, spec.Restarted, "":
+		record.Enabled = true
+	case spec.Disabled:
+		record.Enabled = false
+	}
+	return record, nil
+}
 
 // draftInstall drafts a service whose file is right.
 func (d *draft) draftInstall(s spec.Service, next *service) error {

@@ -96,11 +96,13 @@ func (c *Control) serviceState(m *model, s *service) (string, []spec.Deviation) 
 	found := s.ownDeviations()
 	enabling := false
 	silent := map[string]bool{}
-	for _, r := range m.bound[s.record.ID] {
+	down := map[string]bool{}                // connections by id
+	for _, r := range m.bound[s.record.ID] { // a connection comes before its endpoints
 		d, state := c.deviationLocked(s, s.agents[r.ID], r, silent)
-		if d != nil {
+		if d != nil && (r.Type != "Endpoint" || !down[s.connectionOf(r.ID)]) {
 			found = append(found, *d)
 		}
+		down[r.ID] = d != nil && r.Type == "Connection"
 		enabling = enabling || state == stateEnabling
 	}
 	switch {
@@ -110,6 +112,13 @@ func (c *Control) serviceState(m *model, s *service) (string, []spec.Deviation) 
 		return stateEnabling, nil
 	}
 	return stateEnabled, nil
+}
+
+// connectionOf is the id of the connection, in the same service, that an endpoint runs on.
+// What a machine that is off does to its endpoints is told once, of the connection.
+func (s *service) connectionOf(endpoint string) string {
+	id, _ := s.byID[endpoint].Properties["connection"].(string)
+	return id
 }
 
 // reportedLocked tells whether an agent that is there still runs something of the service.

@@ -24,7 +24,7 @@ func unreachable(r spec.Resource) spec.ResourceStatus {
 	if r.Type == "Connection" {
 		return spec.ResourceStatus{State: string(spec.StateConnectFailed), Error: "connection refused"}
 	}
-	return spec.ResourceStatus{State: spec.StatePending}
+	return spec.ResourceStatus{State: spec.StateFailed, Error: "connection \"plc\" is connectFailed: connection refused"}
 }
 
 func (i *instance) service(id string) spec.ServiceView {
