@@ -16,7 +16,11 @@ func (b Browsed) CommissioningFile() string {
 	var out strings.Builder
 	host, port, path := b.address()
 	fmt.Fprintf(&out, "description: %s\n", quote("Variables of the OPC UA server "+b.URL+" below "+b.Root))
-	fmt.Fprintf(&out, "metadata:\n  name: %s\n", quote("opcua "+strings.ReplaceAll(host, ":", " ")))
+	name := "opcua " + strings.ReplaceAll(host, ":", ".")
+	if port != 4840 {
+		name += fmt.Sprintf(" %d", port) // several servers of one machine are several services
+	}
+	fmt.Fprintf(&out, "metadata:\n  name: %s\n", quote(name))
 	if b.Username != "" {
 		out.WriteString("\nparameters:\n  password:\n    type: string\n    format: password\n    title: " +
 			quote("Password of "+b.Username+" at the OPC UA server") + "\n")
