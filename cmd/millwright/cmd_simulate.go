@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"strconv"
 	"strings"
@@ -95,6 +96,11 @@ func runSimulate(ctx context.Context, opts *simulateOptions, s *streams) (err er
 	if err := opts.check(); err != nil {
 		return err
 	}
+	// The OPC UA server's library talks to the standard logger, of every client that comes and goes: what
+	// this command prints is its own alone. The writer is the process's, so it is given back at the end.
+	before := log.Writer()
+	log.SetOutput(io.Discard)
+	defer log.SetOutput(before)
 	plant, err := simulator.Start(ctx, opts.Options)
 	if err != nil {
 		return err

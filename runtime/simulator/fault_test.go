@@ -15,7 +15,7 @@ func echo(t *testing.T) net.Listener {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -23,8 +23,8 @@ func echo(t *testing.T) net.Listener {
 				return
 			}
 			go func() {
-				defer c.Close() //nolint:errcheck // nothing is left to be told
-				io.Copy(c, c)   //nolint:errcheck // the other end tells
+				defer c.Close()
+				io.Copy(c, c) //nolint:errcheck // the other end tells
 			}()
 		}
 	}()
@@ -43,7 +43,7 @@ func dialLine(t *testing.T, addr string) line {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { c.Close() })
 	return line{t, c, bufio.NewReader(c)}
 }
 
@@ -84,7 +84,7 @@ func expectReset(t *testing.T, addr string) {
 	if err != nil {
 		return
 	}
-	defer c.Close() //nolint:errcheck // the test is over
+	defer c.Close()
 	if n, err := c.Read(make([]byte, 1)); err == nil {
 		t.Errorf("%d bytes from a connection that should be refused", n)
 	}
@@ -96,7 +96,7 @@ func startFront(t *testing.T) *front {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { f.Close() })
 	return f
 }
 

@@ -125,7 +125,7 @@ func FuzzAnswer(f *testing.F) {
 func TestTooManyRegisters(t *testing.T) {
 	for _, n := range []int{-1, 64537} {
 		if p, err := Start(t.Context(), Options{Modbus: "127.0.0.1:0", ModbusRegisters: n}); err == nil {
-			p.Close() //nolint:errcheck // the test has failed
+			p.Close()
 			t.Errorf("%d further registers are accepted", n)
 		}
 	}
@@ -141,7 +141,7 @@ func TestPlantEndsWithItsContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // the test is over
+	defer c.Close()
 	cancel()
 	if _, err := io.ReadAll(c); err != nil {
 		t.Logf("the connection ended with %v", err)
@@ -159,7 +159,7 @@ func TestMisbehaveChecksItsWords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close() //nolint:errcheck // the test is over
+	defer p.Close()
 	if err := p.Misbehave("toaster", Hang); err == nil {
 		t.Error("an unknown device misbehaves")
 	}
@@ -178,7 +178,7 @@ func TestMbpoll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close() //nolint:errcheck // the test is over
+	defer p.Close()
 	host, port, _ := net.SplitHostPort(p.Modbus())
 	poll := func(args ...string) (string, error) {
 		all := append([]string{"-m", "tcp", "-p", port, "-1", "-0", "-q", "-o", "1"}, args...)
