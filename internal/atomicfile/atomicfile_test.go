@@ -56,3 +56,34 @@ func TestWriteThatFailsLeavesTheOldFileAndNothingElse(t *testing.T) {
 		t.Errorf("left %v, %v", entries, err)
 	}
 }
+
+func TestAbortAndLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := Write(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	aborted, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := aborted.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	crashed, err := Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crashed.Close(); err != nil { // as a crash does: neither Commit nor Abort
+		t.Fatal(err)
+	}
+	if err := RemoveLeftovers(dir); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 || entries[0].Name() != "f" {
+		t.Errorf("left %v, %v", entries, err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "old" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -94,61 +95,5 @@ func (b *Broker) savePolicy(p *policy) error {
 	if err != nil {
 		return fmt.Errorf("cannot encode the policy: %w", err)
 	}
-	return replaceFile(filepath.Join(b.opts.Dir, policyFile), data)
-}
-
-// tempSuffix marks files that a crash may leave half written; New removes them.
-const tempSuffix = ".*.tmp"
-
-func removeLeftovers(dir string) error {
-	names, err := filepath.Glob(filepath.Join(dir, "*"+tempSuffix))
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		err = errors.Join(err, removed(name))
-	}
-	return err
-}
-
-// replaceFile puts data at path, mode 0600: after a crash there is the old content or the
-// new, whole.
-func replaceFile(path string, data []byte) (err error) {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+tempSuffix)
-	if err != nil {
-		return fmt.Errorf("cannot write %q: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("cannot write %q: %w", path, err), removed(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func removed(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
-// syncDir makes a rename in the directory last.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return atomicfile.Write(filepath.Join(b.opts.Dir, policyFile), data, 0o600)
 }

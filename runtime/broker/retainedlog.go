@@ -19,6 +19,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -190,25 +191,25 @@ func (r *retained) compact() error {
 	if err := r.abandon(); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(r.dir, retainedFile+tempSuffix)
+	f, err := atomicfile.Create(r.path())
 	if err != nil {
 		return err
 	}
 	n, err := writeAll(f, all)
-	if err == nil {
-		err = os.Rename(f.Name(), r.path())
-	}
-	if err == nil {
-		err = syncDir(r.dir)
-	}
 	if err != nil {
-		return errors.Join(err, f.Close(), removed(f.Name()))
+		return errors.Join(err, f.Abort())
 	}
-	r.file, r.written, r.compacted = f, n, n
+	if err := f.Commit(); err != nil {
+		return err
+	}
+	if r.file, err = os.OpenFile(r.path(), os.O_WRONLY|os.O_APPEND, 0); err != nil {
+		return err
+	}
+	r.written, r.compacted = n, n
 	return nil
 }
 
-func writeAll(f *os.File, all map[string]*message) (written int64, err error) {
+func writeAll(f io.Writer, all map[string]*message) (written int64, err error) {
 	w := bufio.NewWriterSize(f, 1<<16)
 	if _, err := w.WriteString(retainedMagic); err != nil {
 		return 0, err
@@ -224,7 +225,7 @@ func writeAll(f *os.File, all map[string]*message) (written int64, err error) {
 		}
 		written += int64(len(buf))
 	}
-	return written, errors.Join(w.Flush(), f.Sync())
+	return written, w.Flush()
 }
 
 // abandon closes the file; the next flush writes a new one.

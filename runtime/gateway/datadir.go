@@ -61,9 +61,12 @@ func (d *dataDir) open(version string) error {
 		return err
 	}
 	for _, sub := range []string{"broker", "mapper", "pki"} {
-		if err := os.MkdirAll(filepath.Join(d.path, sub), 0o700); err != nil {
+		if err := os.MkdirAll(d.file(sub), 0o700); err != nil {
 			return fmt.Errorf("cannot make %s in data directory %q: %w", sub, d.path, err)
 		}
+	}
+	if err := errors.Join(atomicfile.RemoveLeftovers(d.path), atomicfile.RemoveLeftovers(d.file("pki"))); err != nil {
+		return fmt.Errorf("cannot tidy data directory %q: %w", d.path, err)
 	}
 	key, err := d.readOrMake("secrets.key", func() ([]byte, error) {
 		key := make([]byte, keyBytes)

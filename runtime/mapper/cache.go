@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -46,6 +47,9 @@ func openCache(dir, agent string, key []byte) (*cache, error) {
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot make the mapper's directory %q: %w", dir, err)
+	}
+	if err := atomicfile.RemoveLeftovers(dir); err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot tidy the mapper's directory: %w", err)
 	}
 	return &cache{path: filepath.Join(dir, "desired.bin"), agent: agent, seal: seal}, nil
 }
@@ -102,29 +106,5 @@ func (c *cache) save(d desired) error {
 		return err
 	}
 	sealed := append([]byte(cacheMagic), nonce...)
-	return writeAtomically(c.path, c.seal.Seal(sealed, nonce, plain, []byte(cacheMagic+c.agent)))
-}
-
-// writeAtomically writes beside path, syncs, renames, and syncs the directory.
-func writeAtomically(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return atomicfile.Write(c.path, c.seal.Seal(sealed, nonce, plain, []byte(cacheMagic+c.agent)), 0o600)
 }
