@@ -29,6 +29,7 @@ const (
 type upOptions struct {
 	gateway.Options
 	adminPasswordFile string
+	limits            []string
 }
 
 func newUpCommand(s *streams, global *globalOptions) *cobra.Command {
@@ -58,6 +59,7 @@ func (o *upOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.ListenMQTT, "listen-mqtt", "127.0.0.1:1883", "address of the MQTT broker")
 	f.StringVar(&o.adminPasswordFile, "admin-password-file", "", "file with the first admin's password (default: one is generated)")
 	f.BoolVar(&o.ReadOnly, "read-only", false, "refuse every write to machines")
+	f.StringArrayVar(&o.limits, "limit", nil, "bound of what clients can make the runtime hold, NAME=VALUE; may be repeated (docs/reference/limits.md)")
 	f.BoolVar(&o.InsecureListen, "insecure-listen", false, "allow plain listeners on addresses that are not loopback")
 }
 
@@ -74,6 +76,9 @@ func defaultDataDir() string {
 
 func runUp(ctx context.Context, opts *upOptions, out io.Writer) (err error) {
 	opts.Version = version
+	if opts.Limits, err = gateway.ParseLimits(opts.limits); err != nil {
+		return err
+	}
 	g, err := gateway.New(ctx, opts.Options)
 	if err != nil {
 		return err
@@ -109,7 +114,7 @@ func bootstrap(ctx context.Context, g *gateway.Gateway, opts *upOptions) (passwo
 		if err != nil {
 			return "", spec.Errorf(spec.Invalid, "cannot read the admin's password: %w", err)
 		}
-		_, _, err = g.Control().Bootstrap(ctx, strings.TrimRight(string(password), "\r\n"))
+		_, err = g.Control().Bootstrap(ctx, strings.TrimRight(string(password), "\r\n"))
 		return opts.adminPasswordFile, err
 	}
 	contextFile, err := client.ContextPath(os.Getenv)
@@ -127,7 +132,7 @@ func bootstrap(ctx context.Context, g *gateway.Gateway, opts *upOptions) (passwo
 	if err := os.WriteFile(passwordFile, []byte(password+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("cannot keep the admin's password: %w", err)
 	}
-	_, _, err = g.Control().Bootstrap(ctx, password)
+	_, err = g.Control().Bootstrap(ctx, password)
 	return passwordFile, err
 }
 

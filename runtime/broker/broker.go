@@ -10,7 +10,6 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,10 +18,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -34,41 +33,6 @@ type Options struct {
 	// Verify checks a secret against a hash (credential.Verifier.Verify).
 	Verify func(ctx context.Context, hash, secret string) (bool, error)
 	Limits Limits // what is zero takes its default
-}
-
-// Limits bound what clients can make the broker hold. The defaults hold on 1 GB of memory.
-type Limits struct {
-	Connections      int           // open network connections; default 5,000
-	ConnectTimeout   time.Duration // from accept to CONNECT and its answer; default 10 s
-	PacketBytes      int           // largest packet taken in; default 4 MiB
-	QueueMessages    int           // waiting for one network client; default 10,000
-	QueueBytes       int           // waiting for one network client; default 16 MiB
-	TotalQueueBytes  int           // waiting for all network clients; default 256 MiB
-	LocalMessages    int           // waiting for one in-process subscriber; default 1,024
-	LocalBytes       int           // waiting for one in-process subscriber; default 8 MiB
-	Inflight         int           // unacknowledged QoS 1 and 2 messages to or from one client; default 256
-	Sessions         int           // network sessions, connected or not; default 10,000
-	Subscriptions    int           // of one network client; default 20,000
-	RetainedMessages int           // default 200,000
-	RetainedBytes    int           // default 256 MiB
-}
-
-func (l Limits) withDefaults() Limits {
-	return Limits{
-		Connections:      cmp.Or(l.Connections, 5000),
-		ConnectTimeout:   cmp.Or(l.ConnectTimeout, 10*time.Second),
-		PacketBytes:      cmp.Or(l.PacketBytes, 4<<20),
-		QueueMessages:    cmp.Or(l.QueueMessages, 10_000),
-		QueueBytes:       cmp.Or(l.QueueBytes, 16<<20),
-		TotalQueueBytes:  cmp.Or(l.TotalQueueBytes, 256<<20),
-		LocalMessages:    cmp.Or(l.LocalMessages, 1024),
-		LocalBytes:       cmp.Or(l.LocalBytes, 8<<20),
-		Inflight:         cmp.Or(l.Inflight, 256),
-		Sessions:         cmp.Or(l.Sessions, 10_000),
-		Subscriptions:    cmp.Or(l.Subscriptions, 20_000),
-		RetainedMessages: cmp.Or(l.RetainedMessages, 200_000),
-		RetainedBytes:    cmp.Or(l.RetainedBytes, 256<<20),
-	}
 }
 
 // Broker is one running broker.
@@ -110,11 +74,11 @@ func New(opts Options) (*Broker, error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot make the broker's directory: %w", err)
 	}
-	if err := removeLeftovers(opts.Dir); err != nil {
+	if err := atomicfile.RemoveLeftovers(opts.Dir); err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot tidy the broker's directory: %w", err)
 	}
 	b := &Broker{
-		opts: opts, limits: opts.Limits.withDefaults(), log: opts.Log,
+		opts: opts, limits: opts.Limits.WithDefaults(), log: opts.Log,
 		synced:   make(chan struct{}),
 		sessions: map[sessionKey]*session{},
 		locals:   map[*subscriber]*subscription{},
@@ -189,10 +153,11 @@ type Message struct {
 // has queued it and the network's clients have been handed it. It fails with kind Forbidden
 // where the policy refuses, Invalid for a bad topic.
 //
-// A full in-process subscriber holds the publisher back until there is room or ctx ends.
-// Kind Unavailable means that some subscriber did not get the message: ctx ended, the
-// subscriber has delivered nothing for 30 s, the broker has stopped, or waiting would last for ever, because the
-// caller is the callback that the full queue waits for (a loop). Others did get it.
+// A full in-process subscriber holds the publisher back until there is room. One that
+// delivers nothing for 30 s loses its copy, counted and logged. Kind Unavailable means that
+// nobody got the message, since the broker has stopped; Conflict, that all got it but one
+// whose queue is full, because ctx ended or because waiting would last for ever: the caller
+// is the callback that this queue waits for (a loop).
 func (b *Broker) Publish(ctx context.Context, as string, m Message) error {
 	if m.QoS > 2 {
 		return spec.Errorf(spec.Invalid, "cannot publish to %q with QoS %d: it is 0, 1 or 2", m.Topic, m.QoS)

@@ -138,10 +138,13 @@ func (b *Broker) deliverOne(to *subscriber, d *delivery, deliver func(Message)) 
 	return true
 }
 
-// wait queues d once the full in-process subscriber has room.
+// wait queues d once the full in-process subscriber has room. Where it never has, d is
+// dropped and counted; the error, of kind Conflict, is for a publisher that caused it.
 func (b *Broker) wait(ctx context.Context, to *subscriber, d delivery) error {
 	if !b.waits.enter(to) {
-		return b.giveUp(to, d, "it waits for the very callback that publishes: a loop", nil)
+		const why = "it waits for the very callback that publishes: a loop"
+		b.drop(to, d.msg, why)
+		return spec.Errorf(spec.Conflict, "cannot deliver %q to subscriber %q of %q: %s", d.msg.Topic, to.client, to.name, why)
 	}
 	defer b.waits.leave()
 	seen := to.progress.Load()
@@ -155,24 +158,18 @@ func (b *Broker) wait(ctx context.Context, to *subscriber, d delivery) error {
 		select {
 		case <-room:
 		case <-ctx.Done():
-			return b.giveUp(to, d, "its queue is full and the publisher waits no longer", context.Cause(ctx))
+			b.drop(to, d.msg, "its queue is full and the publisher waits no longer")
+			return spec.Errorf(spec.Conflict, "cannot deliver %q to subscriber %q of %q: its queue is full: %w", d.msg.Topic, to.client, to.name, context.Cause(ctx))
 		case <-stall.C:
 			now := to.progress.Load()
 			if now == seen {
-				return b.giveUp(to, d, "its queue is full and it delivered nothing for "+stallLimit.String(), nil)
+				b.drop(to, d.msg, "its queue is full and it delivered nothing for "+stallLimit.String())
+				return nil // the subscriber's failure, not the publisher's
 			}
 			seen = now
 			stall.Reset(stallLimit)
 		}
 	}
-}
-
-func (b *Broker) giveUp(to *subscriber, d delivery, why string, cause error) error {
-	b.drop(to, d.msg, why)
-	if cause != nil {
-		return spec.Errorf(spec.Unavailable, "cannot deliver %q to subscriber %q of %q: %s: %w", d.msg.Topic, to.client, to.name, why, cause)
-	}
-	return spec.Errorf(spec.Unavailable, "cannot deliver %q to subscriber %q of %q: %s", d.msg.Topic, to.client, to.name, why)
 }
 
 // waits knows which in-process subscriber's callback waits for which other's queue, and so

@@ -12,7 +12,7 @@ import (
 
 func openTestRetained(t testing.TB, dir string) *retained {
 	t.Helper()
-	r, err := openRetained(dir, Limits{}.withDefaults(), quietLog())
+	r, err := openRetained(dir, Limits{}.WithDefaults(), quietLog())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ type Options struct {
 	ListenMQTT     string // address of the broker
 	ReadOnly       bool   // refuse every write to machines
 	InsecureListen bool   // allow plain listeners on addresses that are not loopback
+	Limits         broker.Limits
 	Version        string
 	Log            *slog.Logger
 }
@@ -94,6 +95,7 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 		Watch:  g.control.Identities(),
 		Log:    g.log.With("part", "broker"),
 		Verify: verifier.Verify,
+		Limits: g.opts.Limits,
 	})
 	if err != nil {
 		return err
