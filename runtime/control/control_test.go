@@ -34,7 +34,7 @@ func start(t *testing.T, change ...func(*Options)) *instance {
 	t.Helper()
 	i := &instance{T: t, dir: t.TempDir()}
 	i.up(change...)
-	created, _, err := i.control.Bootstrap(t.Context(), adminPassword)
+	created, err := i.control.Bootstrap(t.Context(), adminPassword)
 	if err != nil || !created {
 		t.Fatalf("bootstrap: %v, %v", created, err)
 	}

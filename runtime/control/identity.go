@@ -60,33 +60,29 @@ func mqttOnly(permissions []spec.Permission) []spec.Permission {
 	return slices.DeleteFunc(slices.Clone(permissions), func(p spec.Permission) bool { return p.Context != spec.MQTT })
 }
 
-// Bootstrap creates the user "admin" with the role admin if there is no user. An empty
-// password is replaced by a generated one, which is returned: it is shown nowhere else.
-func (c *Control) Bootstrap(ctx context.Context, password string) (created bool, adminPassword string, err error) {
+// Bootstrap creates the user "admin" with the role admin and the password, if there is no user.
+func (c *Control) Bootstrap(ctx context.Context, password string) (created bool, err error) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	m := c.model.Load()
 	if len(m.users) > 0 {
-		return false, "", nil
+		return false, nil
 	}
 	admin := userRecord{
 		Name: "admin", Owner: ownerAPI, Roles: []string{spec.RoleAdmin}, Permissions: []spec.Permission{},
 		Grants: []spec.Grant{spec.GrantPassword, spec.GrantToken},
 	}
-	if password == "" {
-		password = credential.Generate("")
-		admin.Password = credential.HashGenerated(password)
-	} else if admin.Password, err = hashGiven(admin.Name, password); err != nil {
-		return false, "", err
+	if admin.Password, err = hashGiven(admin.Name, password); err != nil {
+		return false, err
 	}
 	next := m.clone()
 	if next.revision, err = c.store.mutate(ctx, func(tx *transaction) error { return tx.putUser(admin) }); err != nil {
-		return false, "", err
+		return false, err
 	}
 	admin.Revision = next.revision
 	next.users[admin.Name] = admin
 	c.publish(next)
-	return true, password, nil
+	return true, nil
 }
 
 // hashGiven checks and hashes a password that a person chose.

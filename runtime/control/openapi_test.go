@@ -15,8 +15,8 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // The description of the API in the docs is the one that is served; refresh it with
-// go test ./runtime/control -run OpenAPI -update.
-func TestOpenAPI(t *testing.T) {
+// make generate.
+func TestGeneratedOpenAPI(t *testing.T) {
 	i := start(t, func(o *Options) {
 		o.Version = "1.0.0"
 		o.Certificate = func() (spec.CertificateView, error) { return spec.CertificateView{}, nil }

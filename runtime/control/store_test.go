@@ -84,7 +84,7 @@ func TestStoreRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := c.Bootstrap(t.Context(), adminPassword); err != nil {
+	if _, err := c.Bootstrap(t.Context(), adminPassword); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Close(); err != nil {
