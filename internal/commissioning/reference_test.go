@@ -5,10 +5,8 @@ import (
 	"testing"
 )
 
-//go:generate go test . -run TestReference -update
-
-// TestReference holds that the published page and schema are those of the structs.
-func TestReference(t *testing.T) {
+// TestGeneratedReference holds that the published page and schema are those of the structs.
+func TestGeneratedReference(t *testing.T) {
 	schema, err := JSONSchema()
 	if err != nil {
 		t.Fatal(err)
