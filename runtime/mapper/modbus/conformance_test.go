@@ -20,7 +20,7 @@ type machine struct {
 
 func (m machine) Addr() string                { return m.Modbus() }
 func (m machine) Set(t testing.TB, _ int64)   { t.Fatal("a Modbus device pushes nothing") }
-func (m machine) Close()                      { m.Plant.Close() } //nolint:errcheck // closed twice by some cases
+func (m machine) Close()                      { m.Plant.Close() }
 func (m machine) connect() *connector         { return connect(m.t, m.Modbus(), nil) }
 func (m machine) ask(s span, d []byte) []byte { return askOnce(m.t, m.connect(), s, d) }
 
@@ -138,7 +138,7 @@ func serve(t testing.TB, handle func(net.Conn)) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -148,10 +148,10 @@ func serve(t testing.TB, handle func(net.Conn)) string {
 			context := t.Context()
 			go func() {
 				<-context.Done()
-				c.Close() //nolint:errcheck // the test is over
+				c.Close()
 			}()
 			go func() {
-				defer c.Close() //nolint:errcheck // nothing is left to be told
+				defer c.Close()
 				handle(c)
 			}()
 		}

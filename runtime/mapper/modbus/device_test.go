@@ -38,7 +38,7 @@ func device(answer func(question) []byte) func(net.Conn) {
 			}
 			q := question{b[:2], b[6], b[7], int(binary.BigEndian.Uint16(b[8:])), int(binary.BigEndian.Uint16(b[10:]))}
 			if reply := answer(q); reply != nil {
-				c.Write(reply) //nolint:errcheck // the next read tells
+				_, _ = c.Write(reply)
 			}
 		}
 	}
@@ -85,8 +85,8 @@ func rtuDevice(answer func(question) []byte) func(net.Conn) {
 			if reply == nil {
 				continue
 			}
-			pdu := reply[4:]                    // unit, function, data: question.registers puts 4 bytes before them
-			c.Write(append(pdu, crc16(pdu)...)) //nolint:errcheck // the next read tells
+			pdu := reply[4:] // unit, function, data: question.registers puts 4 bytes before them
+			_, _ = c.Write(append(pdu, crc16(pdu)...))
 		}
 	}
 }

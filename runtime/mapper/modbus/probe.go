@@ -181,16 +181,16 @@ func latin1(data []byte) []rune {
 // WriteText prints the report for people.
 func (r ProbeReport) WriteText(w io.Writer) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(out, "%s, unit %d, fc %d, address %d, length %d\n\n", r.Device, r.Unit, r.Fc, r.Address, r.Length) //nolint:errcheck // Flush tells
-	fmt.Fprintf(out, "hex\t%s\n", r.Hex)                                                                           //nolint:errcheck // Flush tells
+	fmt.Fprintf(out, "%s, unit %d, fc %d, address %d, length %d\n\n", r.Device, r.Unit, r.Fc, r.Address, r.Length)
+	fmt.Fprintf(out, "hex\t%s\n", r.Hex)
 	if r.Text != "" {
-		fmt.Fprintf(out, "text\t%s\n", r.Text) //nolint:errcheck // Flush tells
+		fmt.Fprintf(out, "text\t%s\n", r.Text)
 	}
 	for i, bit := range r.Bits {
-		fmt.Fprintf(out, "%d\t%t\n", r.Address+i, bit) //nolint:errcheck // Flush tells
+		fmt.Fprintf(out, "%d\t%t\n", r.Address+i, bit)
 	}
 	for _, v := range r.Values {
-		fmt.Fprintf(out, "%s\t%s\n", v.DataType, strings.Trim(fmt.Sprint(v.Values), "[]")) //nolint:errcheck // Flush tells
+		fmt.Fprintf(out, "%s\t%s\n", v.DataType, strings.Trim(fmt.Sprint(v.Values), "[]"))
 	}
 	return out.Flush()
 }

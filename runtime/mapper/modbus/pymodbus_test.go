@@ -36,8 +36,8 @@ func startPymodbus(t *testing.T, port, framer string) pymodbus {
 	stop := func() {
 		if !stopped {
 			stopped = true
-			cmd.Process.Kill() //nolint:errcheck // it may have ended
-			cmd.Wait()         //nolint:errcheck // killed
+			cmd.Process.Kill()
+			cmd.Wait()
 		}
 	}
 	t.Cleanup(stop)

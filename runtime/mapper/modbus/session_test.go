@@ -49,7 +49,7 @@ func dial(t testing.TB, c *connector) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() }) //nolint:errcheck // never fails
+	t.Cleanup(func() { s.Close() })
 	return s.(*session)
 }
 
@@ -76,7 +76,7 @@ func plant(t testing.TB, extra int) *simulator.Plant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.Close() }) //nolint:errcheck // the test is over
+	t.Cleanup(func() { p.Close() })
 	return p
 }
 
@@ -254,7 +254,7 @@ func TestSilentDeviceEndsTheSession(t *testing.T) {
 		t.Errorf("the session ended with %v", err)
 	}
 	if again, err := c.Dial(t.Context()); err == nil {
-		again.Close() //nolint:errcheck // the test has failed
+		again.Close()
 		t.Error("a hanging device is connected to")
 	}
 	if err := p.Misbehave("modbus", ""); err != nil {
@@ -293,7 +293,7 @@ func TestOneDeadUnitDoesNotKeepOthersAway(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		defer s.Close() //nolint:errcheck // never fails
+		defer s.Close()
 		return s.Read(t.Context(), all)[1].Value == uint64(2)
 	})
 }
