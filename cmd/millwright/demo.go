@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,13 +75,19 @@ func withoutSettings(environ []string) []string {
 	return kept
 }
 
-// freeAddress returns a loopback address that nobody listens on.
+// freeAddress returns a loopback address that nobody listens on. It lies below the ports that
+// systems give to outgoing connections, so that none of those takes it before it is used.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	const first, count, tries = 18000, 12000, 100
+	var err error
+	for range tries {
+		var l net.Listener
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
+		}
 	}
-	return l.Addr().String(), l.Close()
+	return "", fmt.Errorf("cannot find a free port: %w", err)
 }
 
 func (d *demo) path(name string) string { return filepath.Join(d.dir, name) }
@@ -172,7 +180,7 @@ func (d *demo) cutMachine(ctx context.Context) error {
 	if err := d.waitForServiceState(ctx, "deviated"); err != nil {
 		return err
 	}
-	if _, err := d.run(ctx, "get", "connections"); err != nil {
+	if _, err := d.run(ctx, "get", "services", "quickstart"); err != nil {
 		return err
 	}
 	d.say("... and let it come back. Nobody restarts anything.")

@@ -43,7 +43,7 @@ func (c *child) kill() error {
 	if err := c.cmd.Process.Kill(); err != nil {
 		return err
 	}
-	_ = <-c.done // killed: nothing to tell
+	<-c.done      // killed: nothing to tell
 	c.done <- nil // ended as asked
 	return nil
 }

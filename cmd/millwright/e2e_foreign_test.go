@@ -87,6 +87,7 @@ func restartAfterOutage(t *testing.T, i *instance, s *server, topic string) {
 }
 
 func TestForeignPymodbus(t *testing.T) {
+	t.Parallel()
 	python := testneed.Python(t, "pymodbus")
 	_, port := splitAddress(t, freePort(t))
 	s := startServer(t, python, filepath.Join("..", "..", "runtime", "mapper", "modbus", "testdata", "server.py"), port, "socket")
@@ -132,6 +133,7 @@ resources:
 }
 
 func TestForeignNodeOPCUA(t *testing.T) {
+	t.Parallel()
 	node, dir := testneed.Node(t, "node-opcua")
 	_, port := splitAddress(t, freePort(t))
 	i := newInstance(t)
@@ -186,6 +188,7 @@ resources:
 // TestForeignMosquittoClients reads values and writes to a machine with Debian's clients,
 // and finds that the broker is closed to whoever has no password.
 func TestForeignMosquittoClients(t *testing.T) {
+	t.Parallel()
 	sub := testneed.Program(t, "mosquitto_sub")
 	i, _, _ := quickstart(t)
 	host, port := splitAddress(t, i.mqtt)
@@ -224,6 +227,7 @@ func TestForeignMosquittoClients(t *testing.T) {
 
 // TestForeignReadOnlyRefusesWrites runs with --read-only and finds the refusal in the reply.
 func TestForeignReadOnlyRefusesWrites(t *testing.T) {
+	t.Parallel()
 	sub := testneed.Program(t, "mosquitto_sub")
 	i, _, _ := quickstart(t)
 	i.stop()

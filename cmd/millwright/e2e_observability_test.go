@@ -36,6 +36,7 @@ func (i *instance) get(path string) (status int, body string) {
 }
 
 func TestEndToEndMetricsAndStates(t *testing.T) {
+	t.Parallel()
 	i, _, misbehave := quickstart(t)
 	i.eventually("the metrics to show values", func() error {
 		status, text := i.get("/metrics")
@@ -75,6 +76,7 @@ func TestEndToEndMetricsAndStates(t *testing.T) {
 // TestEndToEndErrorIsPublishedOnce cuts a machine and reads what its subscribers see: values,
 // one error, values again.
 func TestEndToEndErrorIsPublishedOnce(t *testing.T) {
+	t.Parallel()
 	i, _, misbehave := quickstart(t)
 	var seen lastOutput
 	tail := i.command(t.Context(), "tail", "services/quickstart/pump/pressure")

@@ -23,6 +23,7 @@ func refused(t *testing.T, i *instance, code int, want string, flags ...string) 
 }
 
 func TestEndToEndPortInUse(t *testing.T) {
+	t.Parallel()
 	for _, flag := range []string{"--listen-http", "--listen-mqtt"} {
 		i := newInstance(t)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,11 +40,13 @@ func TestEndToEndPortInUse(t *testing.T) {
 }
 
 func TestEndToEndPlainListenerOnTheNetworkIsRefused(t *testing.T) {
+	t.Parallel()
 	refused(t, newInstance(t), 3, "--insecure-listen", "--listen-mqtt", "0.0.0.0:0")
 	refused(t, newInstance(t), 3, "--insecure-listen", "--listen-http", ":0")
 }
 
 func TestEndToEndAbsurdFlags(t *testing.T) {
+	t.Parallel()
 	i := newInstance(t)
 	refused(t, i, 3, "99999", "--listen-http", "127.0.0.1:99999")
 	refused(t, i, 3, "nonsense", "--nonsense")
@@ -51,11 +54,13 @@ func TestEndToEndAbsurdFlags(t *testing.T) {
 }
 
 func TestEndToEndDataDirectoryNotWritable(t *testing.T) {
+	t.Parallel()
 	i := newInstance(t)
 	refused(t, i, 3, "file", "--data", filepath.Join(i.write("file", ""), "data"))
 }
 
 func TestEndToEndDataDirectoryOfANewerVersion(t *testing.T) {
+	t.Parallel()
 	i := newInstance(t)
 	i.up()
 	i.stop()
@@ -67,6 +72,7 @@ func TestEndToEndDataDirectoryOfANewerVersion(t *testing.T) {
 }
 
 func TestEndToEndDataDirectoryInUse(t *testing.T) {
+	t.Parallel()
 	i := newInstance(t)
 	i.up()
 	other := newInstance(t)
@@ -75,6 +81,7 @@ func TestEndToEndDataDirectoryInUse(t *testing.T) {
 }
 
 func TestEndToEndBrokenDatabase(t *testing.T) {
+	t.Parallel()
 	i, _, _ := quickstart(t)
 	i.stop()
 	path := filepath.Join(i.dir, "data", "control.db")

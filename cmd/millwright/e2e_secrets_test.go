@@ -11,6 +11,7 @@ import (
 
 // TestEndToEndSecretsStaySecret plants a password and looks for it wherever a person could.
 func TestEndToEndSecretsStaySecret(t *testing.T) {
+	t.Parallel()
 	const planted = "planted-Secret-4711"
 	i := newInstance(t)
 	i.up()
@@ -72,6 +73,7 @@ func notInFiles(t *testing.T, dir, text string) {
 
 // TestEndToEndClosedByDefault asks every kind of route without credentials.
 func TestEndToEndClosedByDefault(t *testing.T) {
+	t.Parallel()
 	i := newInstance(t)
 	i.up()
 	for path, want := range map[string]int{
