@@ -28,13 +28,13 @@ type OpcuaAddress struct {
 	NodeID           string   `json:"nodeId,omitempty" xor:"node" doc:"The node, as in ns=2;s=Press.Temperature."`
 	BrowsePath       string   `json:"browsePath,omitempty" xor:"node" doc:"Path of browse names from the root: /Objects/2:Press/2:Temperature."`
 	BrowsePathPrefix string   `json:"browsePathPrefix,omitempty" doc:"Put in front of browsePath."`
-	SamplingInterval int64    `json:"samplingInterval" default:"500" minimum:"0" unit:"ms" ops:"subscribe" unless:"interval,cronExpression" doc:"How often the server samples the value."`
+	SamplingInterval int64    `json:"samplingInterval" default:"500" minimum:"0" unit:"ms" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"How often the server samples the value."`
 	PublishInterval  int64    `json:"publishInterval" default:"1000" minimum:"1" unit:"ms" ops:"subscribe" unless:"interval,cronExpression" doc:"How often the server sends what it sampled."`
-	QueueSize        int64    `json:"queueSize" default:"10" minimum:"1" ops:"subscribe" unless:"interval,cronExpression" doc:"Samples that the server keeps between two publications; past it the oldest goes."`
-	AttributeID      int      `json:"attributeId" default:"13" minimum:"1" maximum:"27" doc:"The node's attribute; 13 is its value."`
-	Deadband         float64  `json:"deadband" default:"0" minimum:"0" ops:"subscribe" unless:"interval,cronExpression" doc:"A change must be greater than this to be sent."`
-	EventTypes       []string `json:"eventTypes,omitempty" ops:"subscribe" doc:"Node ids of event types; the node is then a source of events."`
-	Fields           []string `json:"fields,omitempty" ops:"subscribe" doc:"Browse names of the event fields that are published."`
+	QueueSize        int64    `json:"queueSize" default:"10" minimum:"1" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"Samples that the server keeps between two publications; past it the oldest goes. Of events: 1000."`
+	AttributeID      int      `json:"attributeId" default:"13" minimum:"1" maximum:"27" unless:"eventTypes,fields" doc:"The node's attribute; 13 is its value, and a subscribe to 12 takes its events."`
+	Deadband         float64  `json:"deadband" default:"0" minimum:"0" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"A change must be greater than this to be sent."`
+	EventTypes       []string `json:"eventTypes,omitempty" ops:"subscribe" doc:"Take the node's events instead of a value, those of these types: node ids, or names of the standard's such as AlarmConditionType."`
+	Fields           []string `json:"fields,omitempty" ops:"subscribe" doc:"The event fields that are published, as in Severity, 2:Batch or ActiveState/Id. Without it: EventId, EventType, SourceNode, SourceName, Time, ReceiveTime, Message, Severity."`
 	NodeType         string   `json:"nodeType" default:"Variable" enum:"Variable,Method" doc:"Method: a write calls it, with the value as its arguments."`
 	Interval         int64    `json:"interval,omitempty" minimum:"1" unit:"ms" ops:"subscribe" doc:"Read by polling at this interval instead of a subscription."`
 	CronExpression   string   `json:"cronExpression,omitempty" format:"cron" ops:"subscribe" doc:"Read by polling at these times instead of a subscription."`
