@@ -165,6 +165,9 @@ func (s *subscriptions) monitor(_ *uasc.SecureChannel, r *ua.CreateMonitoredItem
 }
 
 func (s *subscriptions) monitorOne(sub *subscription, wanted *ua.MonitoredItemCreateRequest) *ua.MonitoredItemCreateResult {
+	if wanted.ItemToMonitor.AttributeID == ua.AttributeIDEventNotifier { // the plant raises no events
+		return &ua.MonitoredItemCreateResult{StatusCode: ua.StatusBadNotSupported, FilterResult: ua.NewExtensionObject(nil)}
+	}
 	first := s.read(wanted.ItemToMonitor)
 	if first.EncodingMask&ua.DataValueStatusCode != 0 && first.Status != ua.StatusOK {
 		return &ua.MonitoredItemCreateResult{StatusCode: first.Status, FilterResult: ua.NewExtensionObject(nil)}

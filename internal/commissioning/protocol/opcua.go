@@ -31,7 +31,7 @@ type OpcuaAddress struct {
 	SamplingInterval int64    `json:"samplingInterval" default:"500" minimum:"0" unit:"ms" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"How often the server samples the value."`
 	PublishInterval  int64    `json:"publishInterval" default:"1000" minimum:"1" unit:"ms" ops:"subscribe" unless:"interval,cronExpression" doc:"How often the server sends what it sampled."`
 	QueueSize        int64    `json:"queueSize" default:"10" minimum:"1" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"Samples that the server keeps between two publications; past it the oldest goes. Of events: 1000."`
-	AttributeID      int      `json:"attributeId" default:"13" minimum:"1" maximum:"27" unless:"eventTypes,fields" doc:"The node's attribute; 13 is its value, and a subscribe to 12 takes its events."`
+	AttributeID      int      `json:"attributeId" default:"13" minimum:"1" maximum:"27" unless:"eventTypes,fields" doc:"The node's attribute; 13 is its value."`
 	Deadband         float64  `json:"deadband" default:"0" minimum:"0" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"A change must be greater than this to be sent."`
 	EventTypes       []string `json:"eventTypes,omitempty" ops:"subscribe" doc:"Take the node's events instead of a value, those of these types: node ids, or names of the standard's such as AlarmConditionType."`
 	Fields           []string `json:"fields,omitempty" ops:"subscribe" doc:"The event fields that are published, as in Severity, 2:Batch or ActiveState/Id. Without it: EventId, EventType, SourceNode, SourceName, Time, ReceiveTime, Message, Severity."`

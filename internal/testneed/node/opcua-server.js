@@ -1,5 +1,5 @@
 // An OPC UA server that this project did not write, for the tests: user name and password,
-// every data type, a writable variable, a method, low limits.
+// every data type, a writable variable, a method, events, low limits.
 //
 //   node opcua-server.js --pki DIR [--port N] [--trust CERT.pem] [--limit N]
 //
@@ -143,6 +143,26 @@ function addMethod(ns, line) {
   });
 }
 
+// addEvents raises two types of events on the Server object, ten times a second: one with a field of
+// its own, and one that the first's filter must keep back.
+function addEvents(ns, server) {
+  const batch = ns.addEventType({ browseName: "BatchEventType", subtypeOf: "BaseEventType", isAbstract: false, nodeId: "i=5001" });
+  ns.addVariable({ propertyOf: batch, browseName: "Batch", dataType: DataType.Int64, modellingRule: "Mandatory" });
+  let count = 0;
+  return setInterval(() => {
+    count++;
+    server.raiseEvent(batch, {
+      message: { dataType: DataType.LocalizedText, value: { text: "batch " + count + " is done", locale: "en" } },
+      severity: { dataType: DataType.UInt16, value: 300 },
+      batch: scalar(DataType.Int64, int64(BigInt(count))),
+    });
+    server.raiseEvent("SystemEventType", {
+      message: { dataType: DataType.LocalizedText, value: { text: "tick", locale: "en" } },
+      severity: { dataType: DataType.UInt16, value: 900 },
+    });
+  }, 100);
+}
+
 async function main() {
   const options = parse(process.argv.slice(2));
   const limit = Number(options.limit);
@@ -186,11 +206,11 @@ async function main() {
     nodeId: "s=Line",
   });
   addConstants(ns, line);
-  const clock = addMoving(ns, line);
+  const clocks = [addMoving(ns, line), addEvents(ns, server.engine.addressSpace.rootFolder.objects.server)];
   addMethod(ns, line);
   await server.start();
   process.on("SIGTERM", async () => {
-    clearInterval(clock);
+    clocks.forEach(clearInterval);
     await server.shutdown(0);
     process.exit(0);
   });

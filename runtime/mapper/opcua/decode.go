@@ -32,20 +32,6 @@ type callResult struct {
 	outputs   []variantValue
 }
 
-type publishResponse struct {
-	header
-	subscription uint32
-	sequence     uint32
-	data         bool // it is no keep-alive
-	values       []notification
-	ended        ua.StatusCode // why the server ends the subscription, if it does
-}
-
-type notification struct {
-	handle uint32
-	value  dataValue
-}
-
 // dataValue is a value with its quality and times.
 type dataValue struct {
 	value  variantValue
@@ -133,43 +119,6 @@ func (c *cursor) callResponse(h *ua.ResponseHeader) (ua.Response, error) {
 		r.results = append(r.results, result)
 	}
 	return r, c.end()
-}
-
-func (c *cursor) publishResponse(h *ua.ResponseHeader) (ua.Response, error) {
-	r := &publishResponse{header: header{h}, subscription: c.u32()}
-	for range c.count(4) {
-		c.u32() // what could be sent again
-	}
-	c.u8() // whether more is waiting: it comes with the next
-	r.sequence = c.u32()
-	c.u64()
-	for range c.count(4) {
-		r.data = true
-		kind := c.nodeID()
-		mask := c.u8()
-		if mask == ua.ExtensionObjectEmpty {
-			continue
-		}
-		inner := &cursor{b: c.bytes(), err: c.err}
-		r.take(kind, inner)
-		if inner.err != nil {
-			c.fail(inner.err)
-		}
-	}
-	return r, c.end()
-}
-
-func (r *publishResponse) take(kind *ua.NodeID, c *cursor) {
-	switch kind.IntID() {
-	case id.DataChangeNotification_Encoding_DefaultBinary:
-		n := c.count(5)
-		r.values = make([]notification, 0, max(0, n))
-		for range n {
-			r.values = append(r.values, notification{c.u32(), c.dataValue()})
-		}
-	case id.StatusChangeNotification_Encoding_DefaultBinary:
-		r.ended = ua.StatusCode(c.u32())
-	}
 }
 
 func (c *cursor) dataValue() dataValue {

@@ -1,6 +1,7 @@
 package opcua
 
 import (
+	"cmp"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -14,13 +15,14 @@ import (
 	"github.com/millwright/millwright/runtime/mapper"
 )
 
-// point is one attribute of one node, or a method.
+// point is one attribute of one node, a method, or a source of events.
 type point struct {
 	node      *ua.NodeID // nil: path leads to it
 	path      string     // as written, the prefix included
 	elements  []*ua.RelativePathElement
 	attribute ua.AttributeID
 	method    bool
+	events    *events // not nil: the node's events, not a value
 	schedule  mapper.Schedule
 
 	publish  time.Duration
@@ -39,9 +41,16 @@ func (p *point) String() string {
 	return p.path
 }
 
+// How many values and events the server keeps between two publications where the file says
+// nothing: alarms come in bursts.
+const (
+	valueQueue = 10
+	eventQueue = 1000
+)
+
 func parsePoint(op mapper.Operation, raw json.RawMessage) (*point, error) {
 	a := protocol.OpcuaAddress{
-		SamplingInterval: 500, PublishInterval: 1000, QueueSize: 10, AttributeID: int(ua.AttributeIDValue), NodeType: "Variable",
+		SamplingInterval: 500, PublishInterval: 1000, AttributeID: int(ua.AttributeIDValue), NodeType: "Variable",
 	}
 	if err := unmarshal(raw, &a); err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot read the address: %w", err)
@@ -53,10 +62,18 @@ func parsePoint(op mapper.Operation, raw json.RawMessage) (*point, error) {
 		attribute: ua.AttributeID(a.AttributeID), method: a.NodeType == "Method",
 		publish:  time.Duration(a.PublishInterval) * time.Millisecond,
 		sampling: time.Duration(a.SamplingInterval) * time.Millisecond,
-		queue:    uint32(min(a.QueueSize, 1<<31)), deadband: a.Deadband,
+		queue:    uint32(min(cmp.Or(a.QueueSize, valueQueue), 1<<31)), deadband: a.Deadband,
 	}
 	if op == mapper.OpSubscribe {
 		p.schedule = mapper.Schedule{Interval: time.Duration(a.Interval) * time.Millisecond, Cron: a.CronExpression}
+	}
+	if wantsEvents(a) {
+		var err error
+		if p.events, err = parseEvents(op, a); err != nil {
+			return nil, err
+		}
+		p.attribute, p.sampling = ua.AttributeIDEventNotifier, 0
+		p.queue = uint32(min(cmp.Or(a.QueueSize, eventQueue), 1<<31))
 	}
 	return p, p.locate(a)
 }
@@ -65,15 +82,15 @@ func checkAddress(op mapper.Operation, a protocol.OpcuaAddress) error {
 	switch {
 	case (a.NodeID == "") == (a.BrowsePath == ""):
 		return spec.Errorf(spec.Invalid, "cannot find the node: give nodeId or browsePath, and not both")
-	case len(a.EventTypes) > 0 || len(a.Fields) > 0:
-		return spec.Errorf(spec.Invalid, "cannot subscribe to events: this version maps variables and methods, remove eventTypes and fields")
 	case a.NodeType != "Variable" && a.NodeType != "Method":
 		return spec.Errorf(spec.Invalid, "cannot use nodeType %q: choose Variable or Method", a.NodeType)
 	case a.NodeType == "Method" && op != mapper.OpWrite:
 		return spec.Errorf(spec.Invalid, "cannot %s a method: only a write calls it", op)
+	case op == mapper.OpSubscribe && a.AttributeID == int(ua.AttributeIDEventNotifier) && a.Interval == 0 && a.CronExpression == "" && !wantsEvents(a):
+		return spec.Errorf(spec.Invalid, "cannot subscribe to attributeId 12 as to a value: for the node's events, give eventTypes, such as [BaseEventType]")
 	case a.AttributeID < 1 || a.AttributeID > 27:
 		return spec.Errorf(spec.Invalid, "cannot use attributeId %d: it must be 1 to 27, 13 is the value", a.AttributeID)
-	case a.PublishInterval < 1 || a.SamplingInterval < 0 || a.QueueSize < 1 || a.Interval < 0 || a.Deadband < 0:
+	case a.PublishInterval < 1 || a.SamplingInterval < 0 || a.QueueSize < 0 || a.Interval < 0 || a.Deadband < 0:
 		return spec.Errorf(spec.Invalid, "cannot use an interval, queueSize or deadband below zero")
 	}
 	return nil

@@ -59,7 +59,6 @@ func TestPoint(t *testing.T) {
 		{mapper.OpRead, `{"browsePathPrefix":"/Objects","browsePath":"/2:Press"}`, ""},
 		{mapper.OpWrite, `{"nodeId":"ns=2;s=Reset","nodeType":"Method"}`, ""},
 		{mapper.OpRead, `{"nodeId":"ns=2;s=Reset","nodeType":"Method"}`, "only a write calls it"},
-		{mapper.OpSubscribe, `{"nodeId":"i=2253","eventTypes":["i=2041"]}`, "events"},
 		{mapper.OpSubscribe, `{}`, "nodeId or browsePath"},
 		{mapper.OpSubscribe, `{"nodeId":"ns=x;s=1"}`, "cannot parse nodeId"},
 		{mapper.OpSubscribe, `{"nodeId":"i=1","attributeId":28}`, "attributeId"},

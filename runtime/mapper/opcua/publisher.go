@@ -166,6 +166,9 @@ func (p *publisher) notify(r *publishResponse) bool {
 	for _, n := range r.values {
 		p.deliver(g, n)
 	}
+	for _, n := range r.events {
+		p.deliverEvent(n)
+	}
 	if r.ended != 0 {
 		p.session.end(fmt.Errorf("the server ended a subscription: %w", statusError(r.ended)))
 		return false
@@ -184,6 +187,21 @@ func (p *publisher) deliver(g *group, n notification) {
 	if it != nil {
 		it.deliver(toResult(n.value))
 	}
+}
+
+// deliverEvent gives an event to its item.
+func (p *publisher) deliverEvent(n eventNotification) {
+	p.mu.Lock()
+	it := p.items[n.handle]
+	p.mu.Unlock()
+	if it == nil || it.point.events == nil {
+		return // unsubscribed meanwhile, or a server that mixes up its items
+	}
+	result, unmapped := it.point.events.toResult(n.fields)
+	if unmapped != nil {
+		it.warned.Do(func() { p.session.log.Warn("an event field stays null", "endpoint", it.sub.ID, "error", unmapped) })
+	}
+	it.deliver(result)
 }
 
 var errSilent = errors.New("a subscription fell silent although the server answers")

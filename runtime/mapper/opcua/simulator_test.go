@@ -1,6 +1,7 @@
 package opcua
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/millwright/millwright/runtime/mapper"
@@ -85,6 +86,12 @@ func TestSubscriptionsComeAndGo(t *testing.T) {
 		t.Errorf("%d values came after Unsubscribe", got-gone)
 	}
 	err := s.Subscribe(t.Context(), []mapper.Subscription{{
+		ID: "events", Point: pointOf(t, c, mapper.OpSubscribe, `{"nodeId":"i=2253","fields":["Message"]}`), Deliver: third.deliver,
+	}})[0]
+	if err == nil || !strings.Contains(err.Error(), "cannot subscribe to events") {
+		t.Errorf("events of a server that has none: %v", err)
+	}
+	err = s.Subscribe(t.Context(), []mapper.Subscription{{
 		ID: "third", Point: pointOf(t, c, mapper.OpSubscribe, `{"nodeId":"ns=2;s=Press.Total"}`), Deliver: third.deliver,
 	}})[0]
 	if err == nil {

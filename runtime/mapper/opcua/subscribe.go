@@ -21,6 +21,8 @@ type item struct {
 	group  *group
 	server uint32 // the server's id of it
 
+	warned sync.Once // that a field of its events has no JSON form
+
 	mu   sync.Mutex
 	gone bool
 }
@@ -66,13 +68,18 @@ func (s *session) Subscribe(ctx context.Context, subs []mapper.Subscription) []e
 			byInterval[it.point.publish] = append(byInterval[it.point.publish], &wantedItem{item: it, node: found.node, at: i})
 		}
 	}
+	var unwanted []*item
 	for interval, wanted := range byInterval {
 		p.monitorAll(ctx, interval, wanted)
 		for _, w := range wanted {
 			if errs[w.at] = w.err; w.err != nil {
 				p.drop(w.item)
+				unwanted = append(unwanted, w.item)
 			}
 		}
+	}
+	if err := p.release(ctx, unwanted); err != nil {
+		p.session.log.Debug("an unwanted item cannot be deleted: what it sends is ignored", "error", named(err))
 	}
 	p.prune(ctx)
 	return errs
@@ -146,6 +153,7 @@ func (p *publisher) drop(it *item) {
 
 // monitorAll makes the items of one publishing interval; each gets its own error.
 func (p *publisher) monitorAll(ctx context.Context, interval time.Duration, wanted []*wantedItem) {
+	p.checkSources(ctx, wanted)
 	for range len(wanted) + 1 { // each round makes items, blames one, or finds a subscription full
 		left := slices.DeleteFunc(slices.Clone(wanted), func(w *wantedItem) bool { return w.made || w.err != nil })
 		if len(left) == 0 {
@@ -203,9 +211,9 @@ func (p *publisher) monitor(ctx context.Context, g *group, part []*wantedItem) e
 		case r.StatusCode == ua.StatusBadTooManyMonitoredItems && g.items > 0:
 			full, g.full = true, true // another subscription may take it
 		case isBad(r.StatusCode):
-			w.err = refusedItem(w.item.point, r.StatusCode)
+			w.err = refusedItem(w.item.point, r)
 		default:
-			w.made = true
+			w.made, w.err = true, w.item.point.events.refusal(r.FilterResult)
 			w.item.group, w.item.server = g, r.MonitoredItemID
 			g.items++
 		}
@@ -216,9 +224,12 @@ func (p *publisher) monitor(ctx context.Context, g *group, part []*wantedItem) e
 	return nil
 }
 
-func refusedItem(p *point, status ua.StatusCode) error {
-	err := statusError(status)
-	switch status {
+func refusedItem(p *point, r *ua.MonitoredItemCreateResult) error {
+	if p.events != nil {
+		return p.events.refused(r)
+	}
+	err := statusError(r.StatusCode)
+	switch r.StatusCode {
 	case ua.StatusBadFilterNotAllowed, ua.StatusBadMonitoredItemFilterUnsupported, ua.StatusBadDeadbandFilterInvalid:
 		return fmt.Errorf("cannot subscribe with a deadband of %v: %w", p.deadband, err)
 	}
@@ -234,7 +245,10 @@ func (it *item) create(node *ua.NodeID) *ua.MonitoredItemCreateRequest {
 			QueueSize: it.point.queue, DiscardOldest: true,
 		},
 	}
-	if it.point.deadband > 0 {
+	switch {
+	case it.point.events != nil:
+		r.RequestedParameters.Filter = it.point.events.filter()
+	case it.point.deadband > 0:
 		r.RequestedParameters.Filter = ua.NewExtensionObject(&ua.DataChangeFilter{
 			Trigger: ua.DataChangeTriggerStatusValue, DeadbandType: uint32(ua.DeadbandTypeAbsolute), DeadbandValue: it.point.deadband,
 		})
@@ -308,6 +322,14 @@ func (s *session) Unsubscribe(ctx context.Context, ids []string) error {
 		return fmt.Errorf("cannot unsubscribe: %w", err)
 	}
 	defer p.unlock()
+	if err := p.release(ctx, items); err != nil {
+		return fmt.Errorf("cannot unsubscribe: %w", named(err))
+	}
+	return nil
+}
+
+// release deletes those items that the server has made.
+func (p *publisher) release(ctx context.Context, items []*item) error {
 	byGroup := map[*group][]uint32{}
 	for _, it := range items {
 		if it.group != nil {
@@ -318,10 +340,7 @@ func (s *session) Unsubscribe(ctx context.Context, ids []string) error {
 	for g, servers := range byGroup {
 		errs = append(errs, p.unmonitor(ctx, g, servers))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("cannot unsubscribe: %w", named(err))
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (p *publisher) forget(ids []string) []*item {
