@@ -18,14 +18,15 @@ type child struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	log   *lastOutput
-	done  chan error // gets the result of Wait, once
+	done  chan struct{} // closed when the process has ended
+	err   error         // how it ended; to be read after done
 }
 
 // start prints and starts a command that goes on running. Its output is kept, and shown
 // only if it fails.
 func (d *demo) start(ctx context.Context, args ...string) (*child, error) {
 	fmt.Fprintf(d.out, "\n$ millwright %s &\n", strings.ReplaceAll(strings.Join(args, " "), d.dir+string(os.PathSeparator), ""))
-	c := &child{cmd: d.command(context.WithoutCancel(ctx), args...), log: &lastOutput{}, done: make(chan error, 1)}
+	c := &child{cmd: d.command(context.WithoutCancel(ctx), args...), log: &lastOutput{}, done: make(chan struct{})}
 	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
 	var err error
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
@@ -34,7 +35,10 @@ func (d *demo) start(ctx context.Context, args ...string) (*child, error) {
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("cannot start millwright %s: %w", args[0], err)
 	}
-	go func() { c.done <- c.cmd.Wait() }()
+	go func() {
+		defer close(c.done)
+		c.err = c.cmd.Wait()
+	}()
 	return c, nil
 }
 
@@ -43,8 +47,8 @@ func (c *child) kill() error {
 	if err := c.cmd.Process.Kill(); err != nil {
 		return err
 	}
-	<-c.done      // killed: nothing to tell
-	c.done <- nil // ended as asked
+	<-c.done
+	c.err = nil // it ended as asked
 	return nil
 }
 
@@ -54,9 +58,9 @@ func (c *child) stop() error {
 		return errors.Join(err, c.kill())
 	}
 	select {
-	case err := <-c.done:
-		if err != nil {
-			return fmt.Errorf("%s ended with %w:\n%s", c.cmd.Args[1], err, c.log)
+	case <-c.done:
+		if c.err != nil {
+			return fmt.Errorf("%s ended with %w:\n%s", c.cmd.Args[1], c.err, c.log)
 		}
 		return nil
 	case <-time.After(10 * time.Second):
