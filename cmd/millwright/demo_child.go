@@ -54,7 +54,11 @@ func (c *child) kill() error {
 
 // stop asks the process to end, as Ctrl-C does, and kills it if it has not after 10 s.
 func (c *child) stop() error {
-	if err := interrupt(c.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	err := interrupt(c.cmd.Process)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return c.kill()
+	}
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return errors.Join(err, c.kill())
 	}
 	select {

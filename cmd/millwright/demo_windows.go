@@ -1,6 +1,9 @@
 package main
 
-import "os"
+import (
+	"errors"
+	"os"
+)
 
-// interrupt ends a process: Windows has no signal that asks.
-func interrupt(p *os.Process) error { return p.Kill() }
+// interrupt cannot ask: Windows has no signal for it.
+func interrupt(*os.Process) error { return errors.ErrUnsupported }
