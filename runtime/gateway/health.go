@@ -14,13 +14,12 @@ func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 // the parts that have not.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	parts := map[string]string{"broker": "ready", "mapper": "ready", "control": "ready"}
-	select {
-	case <-g.broker.Synced():
-	default:
-		parts["broker"] = "has no policy yet"
-	}
-	if g.mapper.Revision() == 0 {
-		parts["mapper"] = "has no desired state yet"
+	for part, synced := range map[string]<-chan struct{}{"broker": g.broker.Synced(), "mapper": g.mapper.Synced()} {
+		select {
+		case <-synced:
+		default:
+			parts[part] = "waits for its first desired state"
+		}
 	}
 	if err := g.control.Ready(r.Context()); err != nil {
 		parts["control"] = "the store does not answer"
