@@ -149,6 +149,7 @@ func (c *connector) createSession(ctx context.Context, channel *channel, e *ua.E
 	}
 	s := &session{
 		channel: channel, token: created.AuthenticationToken, log: c.log, done: make(chan struct{}), limits: newLimits(),
+		pace:    c.pace,
 		timeout: time.Duration(created.RevisedSessionTimeout) * time.Millisecond,
 	}
 	s.nodes = newNodes(s)

@@ -39,6 +39,7 @@ type connector struct {
 	identity func() (clientIdentity, error)
 	session  time.Duration // the time-out that is asked for
 	token    time.Duration // the life of a channel's keys
+	pace     pace
 	log      *slog.Logger
 }
 
@@ -87,6 +88,7 @@ func newConnector(cfg mapper.Config) (mapper.Connector, error) {
 		login:   Credentials{Username: p.Username, Password: p.Password},
 		session: time.Duration(p.SessionTimeout) * time.Millisecond,
 		token:   max(10*time.Second, time.Duration(p.TokenLifetime)*time.Millisecond),
+		pace:    standardPace(),
 		log:     cfg.Log,
 	}
 	if err := c.secure(p); err != nil {

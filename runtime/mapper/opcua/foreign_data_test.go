@@ -94,7 +94,7 @@ func testForeignLimits(t *testing.T, c mapper.Connector, s mapper.Session) {
 func testForeignSubscribe(t *testing.T, c mapper.Connector, s mapper.Session) {
 	in := subscribe(t, c, s, "counter", `{"nodeId":"ns=1;s=Line.Counter","publishInterval":100,"samplingInterval":50}`)
 	var last int64
-	for i, r := range in.wait(t, 10) {
+	for i, r := range in.wait(t, 5) {
 		n, ok := r.Value.(int64)
 		if !ok || i > 0 && n <= last {
 			t.Errorf("value %d is %v after %d, %v", i, r.Value, last, r.Err)

@@ -180,21 +180,8 @@ func TestForeignServer(t *testing.T) {
 			}
 		})
 	}
-	c := connect(t, f.addr, f.secure(nil))
-	s := dial(t, c)
-	defer s.Close()
-	t.Run("Types", func(t *testing.T) { testForeignTypes(t, c, s) })
-	t.Run("Limits", func(t *testing.T) { testForeignLimits(t, c, s) })
-	t.Run("Subscribe", func(t *testing.T) { testForeignSubscribe(t, c, s) })
-	t.Run("Events", func(t *testing.T) { testForeignEvents(t, c, s) })
-	t.Run("BadEvents", func(t *testing.T) { testForeignBadEvents(t, c, s) })
-	t.Run("Write", func(t *testing.T) { testForeignWrite(t, c, s) })
-	t.Run("Method", func(t *testing.T) { testForeignMethod(t, c, s) })
-	t.Run("Refusals", func(t *testing.T) { testForeignRefusals(t, f) })
-	t.Run("Trusted", func(t *testing.T) { testForeignTrusted(t, f) })
-	t.Run("Probe", func(t *testing.T) { testForeignProbe(t, f) })
-	t.Run("Browse", func(t *testing.T) { testForeignBrowse(t, f) })
-	t.Run("Links", func(t *testing.T) {
+	t.Run("Sessions", func(t *testing.T) { // each waits for something of its own
+		t.Run("One", func(t *testing.T) { t.Parallel(); testForeignSession(t, f) })
 		t.Run("Renewal", func(t *testing.T) { t.Parallel(); testForeignRenewal(t, f) })
 		t.Run("FrozenLink", func(t *testing.T) { t.Parallel(); testFrozenLink(t, f) })
 	})
@@ -250,6 +237,24 @@ func wantDialError(t *testing.T, c mapper.Connector, kind spec.Kind, want ...str
 	}
 }
 
+// testForeignSession does what one session can do.
+func testForeignSession(t *testing.T, f *foreign) {
+	c := connect(t, f.addr, f.secure(nil))
+	s := dial(t, c)
+	defer s.Close()
+	t.Run("Types", func(t *testing.T) { testForeignTypes(t, c, s) })
+	t.Run("Limits", func(t *testing.T) { testForeignLimits(t, c, s) })
+	t.Run("Subscribe", func(t *testing.T) { testForeignSubscribe(t, c, s) })
+	t.Run("Events", func(t *testing.T) { testForeignEvents(t, c, s) })
+	t.Run("BadEvents", func(t *testing.T) { testForeignBadEvents(t, c, s) })
+	t.Run("Write", func(t *testing.T) { testForeignWrite(t, c, s) })
+	t.Run("Method", func(t *testing.T) { testForeignMethod(t, c, s) })
+	t.Run("Refusals", func(t *testing.T) { testForeignRefusals(t, f) })
+	t.Run("Trusted", func(t *testing.T) { testForeignTrusted(t, f) })
+	t.Run("Probe", func(t *testing.T) { testForeignProbe(t, f) })
+	t.Run("Browse", func(t *testing.T) { testForeignBrowse(t, f) })
+}
+
 // TestForeignRejectsCertificate is the first contact with a server that nobody has told about
 // this gateway.
 func TestForeignRejectsCertificate(t *testing.T) {
@@ -301,6 +306,7 @@ func testForeignRestart(t *testing.T, f *foreign) {
 func testFrozenLink(t *testing.T, f *foreign) {
 	proxy := mappertest.NewProxy(t, f.addr)
 	c := connect(t, proxy.Addr(), f.secure(nil))
+	hurry(c)
 	s := dial(t, c)
 	defer s.Close()
 	subscribe(t, c, s, "counter", `{"nodeId":"ns=1;s=Line.Counter","publishInterval":100}`).wait(t, 2)

@@ -118,7 +118,7 @@ func newProber(url string, login Credentials) (*connector, error) {
 	c := &connector{
 		target: at, login: login, trust: trust{all: true}, log: slog.New(slog.DiscardHandler),
 		policy: ua.SecurityPolicyURINone, mode: ua.MessageSecurityModeNone,
-		session: time.Minute, token: 10 * time.Minute,
+		session: time.Minute, token: 10 * time.Minute, pace: standardPace(),
 	}
 	c.identity = func() (clientIdentity, error) {
 		cert, err := login.ClientCertificate()

@@ -46,7 +46,6 @@ type group struct {
 const (
 	mostPublish     = 10 // requests that wait at the server
 	quietest        = 10 * time.Second
-	shortestSilence = 5 * time.Second
 	publishPatience = 10 * time.Minute
 )
 
@@ -214,9 +213,9 @@ func (p *publisher) silent(now time.Time) error {
 	for _, g := range p.groups {
 		limit := 3 * g.keepAlive
 		if g.beats >= 2 {
-			limit = min(limit, 3*max(g.interval, time.Second))
+			limit = min(limit, 3*max(g.interval, p.session.pace.beat))
 		}
-		if now.Sub(g.heard) > max(limit, shortestSilence) {
+		if now.Sub(g.heard) > max(limit, p.session.pace.silence) {
 			return errSilent
 		}
 	}

@@ -18,6 +18,7 @@ type session struct {
 	channel *channel
 	token   *ua.NodeID
 	timeout time.Duration
+	pace    pace
 	log     *slog.Logger
 	limits  *limits
 	nodes   *nodes
@@ -32,10 +33,20 @@ type session struct {
 
 var _ mapper.Session = (*session)(nil)
 
-const (
-	keepAlive       = 5 * time.Second // how often an idle link is tried, and how long it may take
-	goodbyePatience = 500 * time.Millisecond
-)
+// pace is how closely a session watches its server.
+type pace struct {
+	look    time.Duration // how often it looks after its subscriptions
+	try     time.Duration // how often it tries an idle link, and how long an answer may take
+	beat    time.Duration // how often, at most, a subscription brings the server's clock
+	silence time.Duration // how long, at least, a subscription may be silent
+	goodbye time.Duration // how long the server may take to confirm the session's end
+}
+
+const goodbyePatience = 500 * time.Millisecond
+
+func standardPace() pace {
+	return pace{look: time.Second, try: 5 * time.Second, beat: time.Second, silence: 5 * time.Second, goodbye: goodbyePatience}
+}
 
 // start runs the session's watchers; limits must be known.
 func (s *session) start() {
@@ -72,7 +83,7 @@ func (s *session) end(reason error) {
 func (s *session) Close() error {
 	s.closing.Do(func() {
 		s.end(nil)
-		ctx, cancel := context.WithTimeoutCause(context.Background(), goodbyePatience, errNoAnswer)
+		ctx, cancel := context.WithTimeoutCause(context.Background(), s.pace.goodbye, errNoAnswer)
 		defer cancel()
 		if s.channel.reason() == nil {
 			request := &ua.CloseSessionRequest{DeleteSubscriptions: true}
@@ -116,9 +127,9 @@ func (s *session) watch() {
 			s.end(errors.New("the session's watcher failed"))
 		}
 	}()
-	clock := time.NewTicker(time.Second)
+	clock := time.NewTicker(s.pace.look)
 	defer clock.Stop()
-	period := max(time.Second, min(keepAlive, s.timeout/3))
+	period := max(s.pace.look, min(s.pace.try, s.timeout/3))
 	tried := time.Now()
 	for {
 		select {
@@ -144,7 +155,7 @@ func (s *session) watch() {
 
 // try reads the server's clock: any answer will do.
 func (s *session) try() error {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), keepAlive, errUnresponsive)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), s.pace.try, errUnresponsive)
 	defer cancel()
 	_, err := s.readAttributes(ctx, []*ua.ReadValueID{valueOf(serverTime())})
 	if err == nil || endsSession(err) {

@@ -11,6 +11,14 @@ import (
 	"github.com/millwright/millwright/runtime/mapper"
 )
 
+// hurry lets the sessions of c watch their server more closely than they usually do, and returns how
+// long a subscription may be silent then.
+func hurry(c mapper.Connector) time.Duration {
+	p := pace{look: 50 * time.Millisecond, try: time.Second, beat: 200 * time.Millisecond, silence: 2 * time.Second, goodbye: 100 * time.Millisecond}
+	c.(*connector).pace = p
+	return p.silence
+}
+
 // muzzle forwards to a server without security and can keep back what it publishes.
 type muzzle struct {
 	listener net.Listener
@@ -79,6 +87,7 @@ func TestSilentSubscription(t *testing.T) {
 	defer p.Close()
 	m := newMuzzle(t, p.Addr())
 	c := connect(t, m.listener.Addr().String(), nil)
+	hurry(c)
 	s := dial(t, c)
 	defer s.Close()
 	subscribe(t, c, s, "setpoint", `{"nodeId":"ns=2;s=Press.Setpoint","publishInterval":100}`).wait(t, 1)
@@ -103,6 +112,7 @@ func TestQuietSubscription(t *testing.T) {
 	p := startPlant(t, "127.0.0.1:0")
 	defer p.Close()
 	c := connect(t, p.Addr(), nil)
+	silence := hurry(c)
 	s := dial(t, c)
 	defer s.Close()
 	in := subscribe(t, c, s, "setpoint", `{"nodeId":"ns=2;s=Press.Setpoint","publishInterval":100}`)
@@ -110,7 +120,7 @@ func TestQuietSubscription(t *testing.T) {
 	select {
 	case <-s.Done():
 		t.Fatalf("a subscription without news ended: %v", s.Err())
-	case <-time.After(shortestSilence + 2*time.Second):
+	case <-time.After(silence + 500*time.Millisecond):
 	}
 	if got := in.all(); len(got) != 1 {
 		t.Errorf("a value that did not change was delivered %d times", len(got))

@@ -299,7 +299,7 @@ func (p *publisher) group(ctx context.Context, interval time.Duration) (*group, 
 // from one that has nothing to say. A server without it still sends keep-alive messages.
 func (p *publisher) watchClock(ctx context.Context, g *group) {
 	it := &item{handle: g.watch, point: &point{
-		attribute: ua.AttributeIDValue, queue: 1, sampling: max(g.interval, time.Second),
+		attribute: ua.AttributeIDValue, queue: 1, sampling: max(g.interval, p.session.pace.beat),
 	}}
 	_, err := ask[*ua.CreateMonitoredItemsResponse](ctx, p.session, &ua.CreateMonitoredItemsRequest{
 		SubscriptionID: g.id, TimestampsToReturn: ua.TimestampsToReturnNeither,
