@@ -143,7 +143,7 @@ func testForeignBadEvents(t *testing.T, c mapper.Connector, s mapper.Session) {
 		{`{"nodeId":"ns=1;s=Line.Counter","fields":["Message"]`, "no source of"},
 		{`{"nodeId":"ns=1;s=Line","fields":["Message"]`, "no source of"},
 		{`{"nodeId":"ns=1;s=Nonsense","fields":["Message"]`, "BadNodeIdUnknown"},
-		{`{"nodeId":"ns=1;s=Line.Counter"`, ""},
+		{`{"nodeId":"ns=1;s=Line.Counter","samplingInterval":50`, ""},
 	}
 	var subs []mapper.Subscription
 	var boxes []*inbox

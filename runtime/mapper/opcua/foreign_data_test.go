@@ -63,7 +63,7 @@ func testForeignLimits(t *testing.T, c mapper.Connector, s mapper.Session) {
 	var subs []mapper.Subscription
 	var boxes []*inbox
 	for i := range 35 {
-		points = append(points, pointOf(t, c, mapper.OpRead, fmt.Sprintf(`{"browsePath":"/Objects/1:Line/1:Many/1:Many.%d"}`, i)))
+		points = append(points, pointOf(t, c, mapper.OpRead, fmt.Sprintf(`{"browsePath":"/Objects/1:Line/1:Many/1:Many.%d","publishInterval":100}`, i)))
 		boxes = append(boxes, newInbox())
 		subs = append(subs, mapper.Subscription{
 			ID: fmt.Sprint(i), Point: points[i], Deliver: boxes[i].deliver,

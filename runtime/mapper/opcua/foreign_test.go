@@ -29,20 +29,17 @@ type foreign struct {
 	cmd   *exec.Cmd
 }
 
-// startForeign runs node-opcua, which trusts this gateway's certificate if trust is set.
-func startForeign(t testing.TB, trust bool) *foreign {
+// startForeign runs node-opcua, which trusts this gateway's certificate.
+func startForeign(t testing.TB) *foreign {
 	t.Helper()
-	f := &foreign{t: t, pki: t.TempDir(), addr: "127.0.0.1:0"}
-	if trust {
-		cert, err := testCertificate()
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.trust = filepath.Join(t.TempDir(), "client.pem")
-		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
-		if err := os.WriteFile(f.trust, block, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	f := &foreign{t: t, pki: t.TempDir(), addr: "127.0.0.1:0", trust: filepath.Join(t.TempDir(), "client.pem")}
+	cert, err := testCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})
+	if err := os.WriteFile(f.trust, block, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	f.start()
 	t.Cleanup(f.stop)
@@ -57,11 +54,7 @@ func (f *foreign) start() {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	args := []string{"opcua-server.js", "--pki", f.pki, "--port", port}
-	if f.trust != "" {
-		args = append(args, "--trust", f.trust)
-	}
-	f.cmd = exec.Command(node, args...)
+	f.cmd = exec.Command(node, "opcua-server.js", "--pki", f.pki, "--port", port, "--trust", f.trust)
 	f.cmd.Dir = dir
 	out, err := f.cmd.StdoutPipe()
 	if err != nil {
@@ -161,7 +154,7 @@ func subscribe(t testing.TB, c mapper.Connector, s mapper.Session, id, address s
 // TestForeignServer talks to node-opcua in each policy and mode, and with every data type.
 func TestForeignServer(t *testing.T) {
 	t.Parallel()
-	f := startForeign(t, true)
+	f := startForeign(t)
 	for _, secured := range []struct{ mode, policy string }{
 		{"None", "None"},
 		{"Sign", "Basic256Sha256"},
@@ -250,22 +243,23 @@ func testForeignSession(t *testing.T, f *foreign) {
 	t.Run("Write", func(t *testing.T) { testForeignWrite(t, c, s) })
 	t.Run("Method", func(t *testing.T) { testForeignMethod(t, c, s) })
 	t.Run("Refusals", func(t *testing.T) { testForeignRefusals(t, f) })
+	t.Run("RejectsCertificate", func(t *testing.T) { testForeignRejectsCertificate(t, f) })
 	t.Run("Trusted", func(t *testing.T) { testForeignTrusted(t, f) })
 	t.Run("Probe", func(t *testing.T) { testForeignProbe(t, f) })
 	t.Run("Browse", func(t *testing.T) { testForeignBrowse(t, f) })
 }
 
-// TestForeignRejectsCertificate is the first contact with a server that nobody has told about
+// testForeignRejectsCertificate is the first contact with a server that nobody has told about
 // this gateway.
-func TestForeignRejectsCertificate(t *testing.T) {
-	t.Parallel()
-	f := startForeign(t, false)
-	cert, err := testCertificate()
+func testForeignRejectsCertificate(t *testing.T, f *foreign) {
+	cert, key, err := NewClientCertificate("stranger.test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantDialError(t, connect(t, f.addr, f.secure(nil)), spec.Unavailable,
-		"refuses this gateway's certificate", "Millwright on gateway.test", fingerprint(cert.Certificate[0]))
+	block, _ := pem.Decode(cert)
+	stranger := f.secure(map[string]any{"clientCert": string(cert), "clientPrivateKey": string(key)})
+	wantDialError(t, connect(t, f.addr, stranger), spec.Unavailable,
+		"refuses this gateway's certificate", "Millwright on stranger.test", fingerprint(block.Bytes))
 }
 
 // testForeignTrusted gives the server's own certificate as caCert.

@@ -2,8 +2,11 @@ package opcua
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,25 +27,37 @@ type muzzle struct {
 	listener net.Listener
 	server   string
 	shut     atomic.Bool
+	ctx      context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
 }
 
-func newMuzzle(t *testing.T, server string) *muzzle {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func newMuzzle(t testing.TB, addr, server string) *muzzle {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &muzzle{listener: l, server: server}
-	t.Cleanup(func() { l.Close() })
-	go func() {
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.running.Go(func() {
 		for {
 			client, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go m.forward(client)
+			m.running.Go(func() { m.forward(client) })
 		}
-	}()
+	})
 	return m
+}
+
+func (m *muzzle) Addr() string { return m.listener.Addr().String() }
+
+// Close cuts all connections.
+func (m *muzzle) Close() {
+	m.listener.Close()
+	m.cancel()
+	m.running.Wait()
 }
 
 func (m *muzzle) forward(client net.Conn) {
@@ -52,19 +67,12 @@ func (m *muzzle) forward(client net.Conn) {
 		return
 	}
 	defer server.Close()
-	go func() {
+	stop := context.AfterFunc(m.ctx, func() { server.Close(); client.Close() })
+	defer stop()
+	m.running.Go(func() {
 		defer server.Close()
-		buf := make([]byte, 64<<10)
-		for {
-			n, err := client.Read(buf)
-			if err != nil {
-				return
-			}
-			if _, err := server.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-	}()
+		io.Copy(server, client) //nolint:errcheck // the other end tells
+	})
 	publish := []byte{1, 0, 0x3d, 0x03} // the type of a PublishResponse
 	for {
 		kind, chunk, err := readChunk(server)
@@ -80,17 +88,28 @@ func (m *muzzle) forward(client net.Conn) {
 	}
 }
 
-// TestSilentSubscription is a server that answers reads and publishes nothing any more.
+// TestSilentSubscription has two subscriptions to a value that does not change: the one whose server
+// publishes nothing any more, though it answers, ends its session; the other, just quiet, does not.
 func TestSilentSubscription(t *testing.T) {
 	t.Parallel()
 	p := startPlant(t, "127.0.0.1:0")
 	defer p.Close()
-	m := newMuzzle(t, p.Addr())
-	c := connect(t, m.listener.Addr().String(), nil)
+	m := newMuzzle(t, "127.0.0.1:0", p.Addr())
+	defer m.Close()
+	const address = `{"nodeId":"ns=2;s=Press.Setpoint","publishInterval":100}`
+
+	calm := connect(t, p.Addr(), nil)
+	silence := hurry(calm)
+	quiet := dial(t, calm)
+	defer quiet.Close()
+	in := subscribe(t, calm, quiet, "setpoint", address)
+	in.wait(t, 1)
+
+	c := connect(t, m.Addr(), nil)
 	hurry(c)
 	s := dial(t, c)
 	defer s.Close()
-	subscribe(t, c, s, "setpoint", `{"nodeId":"ns=2;s=Press.Setpoint","publishInterval":100}`).wait(t, 1)
+	subscribe(t, c, s, "setpoint", address).wait(t, 1)
 	m.shut.Store(true)
 	point := []mapper.Point{pointOf(t, c, mapper.OpRead, `{"nodeId":"ns=2;s=Press.Counter"}`)}
 	if r := s.Read(t.Context(), point)[0]; r.Err != nil {
@@ -104,23 +123,10 @@ func TestSilentSubscription(t *testing.T) {
 	if !errors.Is(s.Err(), errSilent) {
 		t.Errorf("Err = %v", s.Err())
 	}
-}
-
-// TestQuietSubscription has nothing to say for longer than a silent one is borne.
-func TestQuietSubscription(t *testing.T) {
-	t.Parallel()
-	p := startPlant(t, "127.0.0.1:0")
-	defer p.Close()
-	c := connect(t, p.Addr(), nil)
-	silence := hurry(c)
-	s := dial(t, c)
-	defer s.Close()
-	in := subscribe(t, c, s, "setpoint", `{"nodeId":"ns=2;s=Press.Setpoint","publishInterval":100}`)
-	in.wait(t, 1)
 	select {
-	case <-s.Done():
-		t.Fatalf("a subscription without news ended: %v", s.Err())
-	case <-time.After(silence + 500*time.Millisecond):
+	case <-quiet.Done():
+		t.Fatalf("a subscription without news ended: %v", quiet.Err())
+	case <-time.After(silence / 4):
 	}
 	if got := in.all(); len(got) != 1 {
 		t.Errorf("a value that did not change was delivered %d times", len(got))
