@@ -271,7 +271,7 @@ export MILLWRIGHT_CONFIG=%[1]s
 %[2]s tail 'services/#'
 %[2]s apply %[3]s --yes
 mosquitto_sub -h %[4]s -p %[5]s -u admin -P "$(cat %[6]s)" -t 'services/#' -v
-`, d.path("config.yaml"), d.self, strings.Join(d.withFile("apply")[1:], " "), host, port, adminPasswordFile(d.path("config.yaml"), contextUp))
+`, d.path("config.yaml"), d.self, strings.Join(d.withFile("apply")[1:], " "), host, port, adminPasswordFile(d.path("data")))
 }
 
 func (d *demo) stop() error {

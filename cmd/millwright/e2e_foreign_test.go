@@ -263,5 +263,5 @@ func publish(t *testing.T, i *instance, topic, payload string) {
 
 // adminLogin is the log-in of the admin that the first start made.
 func adminLogin(i *instance) []string {
-	return []string{"-u", adminUser, "-P", strings.TrimSpace(i.read(adminPasswordFile(filepath.Join(i.dir, "config.yaml"), contextUp)))}
+	return []string{"-u", adminUser, "-P", strings.TrimSpace(i.read(adminPasswordFile(filepath.Join(i.dir, "data"))))}
 }

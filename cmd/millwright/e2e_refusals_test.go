@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -50,7 +52,21 @@ func TestEndToEndAbsurdFlags(t *testing.T) {
 	i := newInstance(t)
 	refused(t, i, 3, "99999", "--listen-http", "127.0.0.1:99999")
 	refused(t, i, 3, "nonsense", "--nonsense")
+	refused(t, i, 3, "TLS", "--listen-https", "127.0.0.1:0")
+	refused(t, i, 3, "TLS", "--listen-mqtts", "127.0.0.1:0")
 	refused(t, i, 3, "not there", "--admin-password-file", filepath.Join(i.dir, "not there"))
+	refused(t, i, 3, "it is empty", "--admin-password-file", i.write("empty", "\n"))
+	refused(t, i, 3, "fewer than", "--admin-password-file", i.write("short", "abc\n"))
+	if _, err := os.Stat(filepath.Join(i.dir, "data")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a data directory was made (%v)", err)
+	}
+}
+
+func TestEndToEndDataDirectoryOfSomethingElse(t *testing.T) {
+	t.Parallel()
+	i := newInstance(t)
+	i.write("letter.txt", "to my aunt")
+	refused(t, i, 3, "letter.txt", "--data", i.dir)
 }
 
 func TestEndToEndDataDirectoryNotWritable(t *testing.T) {

@@ -120,7 +120,7 @@ func readFile(path string) ([]byte, error) {
 }
 
 // unreadable keeps the reason alone as the cause: the path is said already.
-func unreadable(path string, err error) error {
+func unreadable(path string, err error) *spec.Error {
 	var reason *fs.PathError
 	if errors.As(err, &reason) {
 		err = reason.Err

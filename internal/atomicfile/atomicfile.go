@@ -76,6 +76,12 @@ func RemoveLeftovers(dir string) error {
 	return err
 }
 
+// IsLeftover reports whether a file of that name in a directory is one that RemoveLeftovers removes.
+func IsLeftover(name string) bool {
+	ok, err := filepath.Match("*"+suffix, name)
+	return ok && err == nil
+}
+
 func removed(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -22,6 +22,8 @@ import (
 const (
 	dialTimeout   = 10 * time.Second
 	answerTimeout = 60 * time.Second
+	// aliveTimeout bounds the question whether an instance runs, which delays another's start.
+	aliveTimeout = 2 * time.Second
 	// applySlack is what an apply may take beyond the wait that it asks for.
 	applySlack = 60 * time.Second
 )
@@ -70,6 +72,19 @@ func (c *Client) URL() string { return c.base.String() }
 
 // Close drops idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Alive reports whether something at the address answers as a running instance does. It sends
+// no token and does not try twice.
+func (c *Client) Alive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base.JoinPath("healthz").String(), nil)
+	if err != nil {
+		return false
+	}
+	response, err := c.http.Do(request)
+	return err == nil && response.Body.Close() == nil && response.StatusCode == http.StatusOK
+}
 
 // stay keeps a token from travelling to where nobody sent it.
 func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

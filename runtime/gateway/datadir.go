@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/spec"
@@ -21,6 +22,12 @@ const (
 	formatMinor = 0
 )
 
+// The files that a first start makes before all others.
+const (
+	lockName   = "LOCK"
+	formatName = "format.json"
+)
+
 // keyBytes is the length of secrets.key: AES-256.
 const keyBytes = 32
 
@@ -31,7 +38,8 @@ type formatFile struct {
 }
 
 // dataDir is an opened and locked data directory: format.json, LOCK, secrets.key,
-// control.db, broker/, mapper/<agent>/, pki/.
+// control.db, broker/, mapper/<agent>/, pki/, and the file with the first admin's password
+// that the CLI keeps there.
 type dataDir struct {
 	path string
 	key  []byte
@@ -41,11 +49,14 @@ type dataDir struct {
 // openDataDir makes the directory on first use, takes its lock and reads its key. A second
 // process, a newer major and a directory that cannot be written are refused, each with one line.
 func openDataDir(path, version string) (*dataDir, error) {
+	if err := refuseForeign(path); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot make data directory %q: %w", path, err).
 			WithHint("choose another with --data")
 	}
-	lock, err := takeLock(filepath.Join(path, "LOCK"))
+	lock, err := takeLock(filepath.Join(path, lockName))
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +65,32 @@ func openDataDir(path, version string) (*dataDir, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// Exists reports whether path is a data directory: one that a start has got so far as to mark.
+func Exists(path string) bool {
+	_, err := os.Stat(filepath.Join(path, formatName))
+	return err == nil
+}
+
+// refuseForeign keeps a directory that holds something else from being filled. What a first
+// start leaves that was cut short, and what a new file system holds, does not count.
+func refuseForeign(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil || Exists(path) {
+		return nil // what cannot be read is refused when it is opened
+	}
+	for _, e := range entries {
+		if name := e.Name(); !expectedAtStart(name) {
+			return spec.Errorf(spec.Invalid, "cannot use %q as the data directory: it has no %s and holds other things, such as %q", path, formatName, name).
+				WithHint("name an empty or new directory with --data")
+		}
+	}
+	return nil
+}
+
+func expectedAtStart(name string) bool {
+	return name == lockName || name == "lost+found" || strings.HasPrefix(name, formatName) && atomicfile.IsLeftover(name)
 }
 
 func (d *dataDir) open(version string) error {
@@ -86,13 +123,13 @@ func (d *dataDir) open(version string) error {
 
 func (d *dataDir) checkFormat(version string) error {
 	mine := formatFile{Major: formatMajor, Minor: formatMinor, WrittenBy: version}
-	text, err := d.readOrMake("format.json", func() ([]byte, error) { return json.Marshal(mine) })
+	text, err := d.readOrMake(formatName, func() ([]byte, error) { return json.Marshal(mine) })
 	if err != nil {
 		return err
 	}
 	var found formatFile
 	if err := json.Unmarshal(text, &found); err != nil {
-		return spec.Errorf(spec.Invalid, "cannot read %q: %w", d.file("format.json"), err).
+		return spec.Errorf(spec.Invalid, "cannot read %q: %w", d.file(formatName), err).
 			WithHint("restore the data directory from a backup, or choose another with --data")
 	}
 	if found.Major != formatMajor {

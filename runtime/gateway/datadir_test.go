@@ -76,6 +76,32 @@ func TestDataDirRefusals(t *testing.T) {
 	}
 }
 
+func TestDataDirIsNotMadeAmongOtherThings(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"LOCK": true, "lost+found": true, "format.json.1234.tmp": true,
+		"letter.txt": false, "control.db": false, "letter.1.tmp": false,
+	} {
+		path := t.TempDir()
+		if err := replace(name, "")(path); err != nil {
+			t.Fatal(err)
+		}
+		d, err := openDataDir(path, "1.0.0")
+		if ok != (err == nil) {
+			t.Errorf("beside %q: %v", name, err)
+		}
+		if err == nil {
+			if err := d.Close(); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		entries, listErr := os.ReadDir(path)
+		if spec.KindOf(err) != spec.Invalid || len(entries) != 1 || listErr != nil {
+			t.Errorf("beside %q: %v; left %v, %v", name, err, entries, listErr)
+		}
+	}
+}
+
 func replace(name, content string) func(string) error {
 	return func(path string) error { return os.WriteFile(filepath.Join(path, name), []byte(content), 0o600) }
 }
