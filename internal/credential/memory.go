@@ -41,9 +41,3 @@ func (m *memory) put(pair [32]byte) {
 	}
 	m.young[pair] = struct{}{}
 }
-
-func (m *memory) forget() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.young, m.old = map[[32]byte]struct{}{}, nil
-}

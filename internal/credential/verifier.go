@@ -97,8 +97,20 @@ func (v *Verifier) VerifyNobody(ctx context.Context, secret string) error {
 	return err
 }
 
-// Forget empties the memory: every pair is verified anew.
-func (v *Verifier) Forget() { v.known.forget() }
+// knows reports whether secret is known to belong to hash without work that takes a core for
+// long: it was verified before, or the hash is a cheap one.
+func (v *Verifier) knows(hash, secret string) (bool, error) {
+	h, err := parseHash(hash)
+	switch {
+	case err != nil:
+		return false, err
+	case len(secret) > MaxSecret:
+		return false, nil
+	case !h.slow():
+		return h.matches(secret), nil
+	}
+	return v.known.has(v.pair(hash, secret)), nil
+}
 
 // slowly waits for a core and verifies. It is not bound to a caller's context, since several
 // callers may wait for its answer; the bounded queue bounds how long it takes.
