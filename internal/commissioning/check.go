@@ -78,7 +78,7 @@ func (e *evaluator) missing(f *shape.Field, n *node, at scope) {
 		return
 	}
 	hint := f.Doc
-	if n.get(f.Name) != nil && f.Format == "filter" {
+	if n.get(f.Name) != nil && (f.Format == "filter" || f.Format == "source") {
 		hint = "quote it: # begins a comment"
 	}
 	e.error(n, "missing-property", hint, fmt.Sprintf("%s is missing", at.below(f.Name)))

@@ -90,6 +90,7 @@ func (e *evaluator) checkEntry(n *node, path string) {
 		e.warn(publish.get("endpoint"), "wrong-target", "publish to a write endpoint", fmt.Sprintf("%s.publish: %q is a subscribe endpoint; nothing is written to the machine", path, d.id))
 	}
 	e.checkMqtt(publish, path+".publish")
+	e.checkLoop(sources, publish, path)
 }
 
 func (e *evaluator) endpointOf(n *node) *declared {

@@ -16,7 +16,7 @@ func (e *evaluator) checkFormat(format string, n *node, path string) {
 		return
 	}
 	switch format {
-	case "topic", "filter", "template", "label":
+	case "topic", "filter", "source", "template":
 		if n.secret {
 			e.error(n, "secret-shown", "topics are visible to everyone who may read them", fmt.Sprintf("%s must not hold a secret", path))
 			return
@@ -37,11 +37,15 @@ func formatProblem(format, s string) (problem, hint string) {
 	case "topic":
 		return refused(spec.CheckTopic(s)), ""
 	case "filter":
-		return refused(spec.CheckFilter(plainFilter(s))), "wildcards: + and #, or +name and #name, each alone in its level"
+		return refused(spec.CheckFilter(s)), "wildcards: + for one level, # at the end for all that follow, each alone in its level"
+	case "source":
+		return sourceProblem(s), "wildcards: + and #, or +name and #name, each alone in its level"
 	case "template":
 		return templateProblem(s), ""
 	case "cron":
-		return cronProblem(s), "five fields, or six with seconds first: 0 */15 * * * *"
+		if _, err := ParseCron(s); err != nil {
+			return "which is no cron expression: " + err.Error(), cronHint
+		}
 	case "uri":
 		if u, err := url.Parse(s); err != nil || u.Scheme == "" {
 			return "which is no URL", "write scheme://host"
@@ -84,22 +88,23 @@ func plainFilter(filter string) string {
 	return strings.Join(levels, "/")
 }
 
+// sourceProblem checks a filter whose wildcards may have names.
+func sourceProblem(s string) string {
+	seen := map[string]bool{}
+	for level := range strings.SplitSeq(s, "/") {
+		if !namedWildcard.MatchString(level) {
+			continue
+		}
+		name := level[1:]
+		if seen[name] {
+			return fmt.Sprintf("which has two wildcards of the name %q", name)
+		}
+		seen[name] = true
+	}
+	return refused(spec.CheckFilter(plainFilter(s)))
+}
+
 // templateProblem checks a publish topic: what is left of it with its variables filled in.
 func templateProblem(s string) string {
 	return refused(spec.CheckTopic(topicVariable.ReplaceAllString(s, "x")))
-}
-
-var cronField = regexp.MustCompile(`^[0-9A-Za-z*?/,\-]+$`)
-
-func cronProblem(s string) string {
-	fields := strings.Fields(s)
-	if len(fields) != 5 && len(fields) != 6 {
-		return fmt.Sprintf("which has %d fields", len(fields))
-	}
-	for _, f := range fields {
-		if !cronField.MatchString(f) {
-			return fmt.Sprintf("whose field %q cannot be read", f)
-		}
-	}
-	return ""
 }

@@ -15,9 +15,9 @@ type Connection struct {
 // Strategy is how a lost connection is tried again: after InitialDelay, then each time
 // IncrementFactor times later, up to MaxDelay.
 type Strategy struct {
-	InitialDelay    int64   `json:"initialDelay" default:"1000" minimum:"1" unit:"ms" doc:"Pause before the first new attempt."`
-	MaxDelay        int64   `json:"maxDelay" default:"30000" minimum:"1" unit:"ms" doc:"Longest pause between attempts."`
-	IncrementFactor float64 `json:"incrementFactor" default:"2" minimum:"1" doc:"By what the pause grows."`
+	InitialDelay    int64   `json:"initialDelay" default:"1000" minimum:"1" maximum:"86400000" unit:"ms" doc:"Pause before the first new attempt."`
+	MaxDelay        int64   `json:"maxDelay" default:"30000" minimum:"1" maximum:"86400000" unit:"ms" doc:"Longest pause between attempts."`
+	IncrementFactor float64 `json:"incrementFactor" default:"2" minimum:"1" maximum:"1000" doc:"By what the pause grows."`
 }
 
 // Endpoint is one value that is subscribed to, read on request, or written on request.
@@ -72,7 +72,7 @@ type MappingEntry struct {
 // Source is what a mapping listens to.
 type Source struct {
 	Endpoint   string `json:"endpoint,omitempty" xor:"source" ref:"Endpoint,Node::Http,Node::Opcua" doc:"An Endpoint (or Node); exclusive with topic."`
-	Topic      string `json:"topic,omitempty" xor:"source" format:"filter" doc:"A topic filter; +name and #name bind variables."`
+	Topic      string `json:"topic,omitempty" xor:"source" format:"source" doc:"A topic filter; +name and #name bind variables."`
 	QoS        int    `json:"qos" default:"0" enum:"0,1,2" doc:"MQTT quality of service of the subscription."`
 	Connection string `json:"connection,omitempty" ref:"Connection" doc:"An Mqtt Connection to listen on, instead of the instance's broker."`
 	Label      string `json:"label,omitempty" doc:"Name of this source in collect and burst; {name} takes a variable."`
@@ -118,8 +118,8 @@ type CovRule struct {
 
 // BurstRule emits arrays; whichever bound comes first ends one.
 type BurstRule struct {
-	Interval int64  `json:"interval,omitempty" minimum:"1" unit:"ms" doc:"Longest time from an array's first message to its end."`
-	MaxSize  int64  `json:"maxSize,omitempty" minimum:"1" doc:"Most messages in an array."`
+	Interval int64  `json:"interval,omitempty" minimum:"1" maximum:"2592000000" unit:"ms" doc:"Longest time from an array's first message to its end."`
+	MaxSize  int64  `json:"maxSize,omitempty" minimum:"1" maximum:"100000" doc:"Most messages in an array."`
 	Label    string `json:"label,omitempty" doc:"Gathers one array per value of this template; {name} takes a variable."`
 }
 

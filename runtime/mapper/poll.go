@@ -5,8 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
+	"github.com/millwright/millwright/internal/commissioning"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -28,13 +27,9 @@ func newCadence(s Schedule) (cadence, error) {
 	if s.Cron == "" {
 		return every(max(s.Interval, time.Millisecond)), nil
 	}
-	parser := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
-	c, err := parser.Parse(s.Cron)
+	c, err := commissioning.ParseCron(s.Cron)
 	if err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot use cron expression %q: %w", s.Cron, err)
-	}
-	if c.Next(time.Now()).IsZero() {
-		return nil, spec.Errorf(spec.Invalid, "cannot use cron expression %q: it names a time that never comes", s.Cron)
 	}
 	return c, nil
 }

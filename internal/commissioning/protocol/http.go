@@ -16,7 +16,7 @@ type HTTPConnection struct {
 	Query                  map[string]string      `json:"query,omitempty" sensitive:"keys" scalars:"true" doc:"Query parameters of each request."`
 	Auth                   *HTTPAuth              `json:"auth,omitempty" doc:"Basic authentication."`
 	OAuthClientCredentials *HTTPClientCredentials `json:"oauthClientCredentials,omitempty" doc:"OAuth 2 client credentials, which fetch a bearer token."`
-	ProbeInterval          int64                  `json:"probeInterval" default:"10000" minimum:"1" unit:"ms" doc:"How often the server's health is asked for."`
+	ProbeInterval          int64                  `json:"probeInterval" default:"10000" minimum:"1" maximum:"315360000000" unit:"ms" doc:"How often the server's health is asked for."`
 	ProbePath              string                 `json:"probePath" default:"/" doc:"Path of the health request."`
 	ProbeMethod            string                 `json:"probeMethod" default:"HEAD" enum:"HEAD,GET,OPTIONS,POST" doc:"Method of the health request."`
 	CaCert                 string                 `json:"caCert,omitempty" doc:"PEM certificates that vouch for the server."`
@@ -48,6 +48,6 @@ type HTTPAddress struct {
 	Query          map[string]string `json:"query,omitempty" sensitive:"keys" scalars:"true" doc:"Query parameters."`
 	Headers        map[string]string `json:"headers,omitempty" sensitive:"keys" scalars:"true" doc:"Sent beside the connection's headers."`
 	Body           any               `json:"body,omitempty" doc:"The request's body: text as it is, anything else as JSON."`
-	Interval       int64             `json:"interval,omitempty" default:"60000" unless:"cronExpression" minimum:"1" unit:"ms" ops:"subscribe" doc:"How often the value is polled."`
+	Interval       int64             `json:"interval,omitempty" default:"60000" unless:"cronExpression" minimum:"1" maximum:"315360000000" unit:"ms" ops:"subscribe" doc:"How often the value is polled."`
 	CronExpression string            `json:"cronExpression,omitempty" format:"cron" ops:"subscribe" doc:"When the value is polled, instead of an interval."`
 }

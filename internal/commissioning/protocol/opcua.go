@@ -19,8 +19,8 @@ type OpcuaConnection struct {
 	ClientPrivateKey     string `json:"clientPrivateKey,omitempty" sensitive:"true" doc:"PEM private key that belongs to clientCert."`
 	TrustAllCertificates bool   `json:"trustAllCertificates" default:"false" doc:"Whether any server certificate is accepted."`
 	CaCert               string `json:"caCert,omitempty" doc:"PEM certificates that the server's certificate must be, or be signed by."`
-	SessionTimeout       int64  `json:"requestedSessionTimeout" default:"60000" minimum:"1000" unit:"ms" alias:"options.requestedSessionTimeout" doc:"How long the server keeps a silent session."`
-	TokenLifetime        int64  `json:"defaultSecureTokenLifetime" default:"600000" minimum:"10000" unit:"ms" alias:"options.defaultSecureTokenLifetime" doc:"How long a secure channel's keys are used."`
+	SessionTimeout       int64  `json:"requestedSessionTimeout" default:"60000" minimum:"1000" maximum:"2592000000" unit:"ms" alias:"options.requestedSessionTimeout" doc:"How long the server keeps a silent session."`
+	TokenLifetime        int64  `json:"defaultSecureTokenLifetime" default:"600000" minimum:"10000" maximum:"2592000000" unit:"ms" alias:"options.defaultSecureTokenLifetime" doc:"How long a secure channel's keys are used."`
 }
 
 // OpcuaAddress is one node: a variable, a method, or the source of events.
@@ -28,14 +28,14 @@ type OpcuaAddress struct {
 	NodeID           string   `json:"nodeId,omitempty" xor:"node" doc:"The node, as in ns=2;s=Press.Temperature."`
 	BrowsePath       string   `json:"browsePath,omitempty" xor:"node" doc:"Path of browse names from the root: /Objects/2:Press/2:Temperature."`
 	BrowsePathPrefix string   `json:"browsePathPrefix,omitempty" doc:"Put in front of browsePath."`
-	SamplingInterval int64    `json:"samplingInterval" default:"500" minimum:"0" unit:"ms" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"How often the server samples the value."`
-	PublishInterval  int64    `json:"publishInterval" default:"1000" minimum:"1" unit:"ms" ops:"subscribe" unless:"interval,cronExpression" doc:"How often the server sends what it sampled."`
-	QueueSize        int64    `json:"queueSize" default:"10" minimum:"1" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"Samples that the server keeps between two publications; past it the oldest goes. Of events: 1000."`
+	SamplingInterval int64    `json:"samplingInterval" default:"500" minimum:"0" maximum:"86400000" unit:"ms" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"How often the server samples the value."`
+	PublishInterval  int64    `json:"publishInterval" default:"1000" minimum:"1" maximum:"86400000" unit:"ms" ops:"subscribe" unless:"interval,cronExpression" doc:"How often the server sends what it sampled."`
+	QueueSize        int64    `json:"queueSize" default:"10" minimum:"1" maximum:"1000000" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"Samples that the server keeps between two publications; past it the oldest goes. Of events: 1000."`
 	AttributeID      int      `json:"attributeId" default:"13" minimum:"1" maximum:"27" unless:"eventTypes,fields" doc:"The node's attribute; 13 is its value."`
 	Deadband         float64  `json:"deadband" default:"0" minimum:"0" ops:"subscribe" unless:"interval,cronExpression,eventTypes,fields" doc:"A change must be greater than this to be sent."`
 	EventTypes       []string `json:"eventTypes,omitempty" ops:"subscribe" doc:"Take the node's events instead of a value, those of these types: node ids, or names of the standard's such as AlarmConditionType."`
 	Fields           []string `json:"fields,omitempty" ops:"subscribe" doc:"The event fields that are published, as in Severity, 2:Batch or ActiveState/Id. Without it: EventId, EventType, SourceNode, SourceName, Time, ReceiveTime, Message, Severity."`
 	NodeType         string   `json:"nodeType" default:"Variable" enum:"Variable,Method" doc:"Method: a write calls it, with the value as its arguments."`
-	Interval         int64    `json:"interval,omitempty" minimum:"1" unit:"ms" ops:"subscribe" doc:"Read by polling at this interval instead of a subscription."`
+	Interval         int64    `json:"interval,omitempty" minimum:"1" maximum:"315360000000" unit:"ms" ops:"subscribe" doc:"Read by polling at this interval instead of a subscription."`
 	CronExpression   string   `json:"cronExpression,omitempty" format:"cron" ops:"subscribe" doc:"Read by polling at these times instead of a subscription."`
 }

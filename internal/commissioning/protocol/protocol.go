@@ -13,7 +13,7 @@
 //	xor          name of a group, of which exactly one key must be there
 //	alias        other places of the same key, comma-separated: "options.securityPolicy"
 //	ops          the operations under which the key has a meaning
-//	format       hostname, topic, filter, template, cron, uri, base64, absolute-path
+//	format       hostname, topic, filter, source (a filter with named wildcards), template, cron, uri, base64, absolute-path
 //	ref          resource types, comma-separated, one of whose resources the value names
 //	sensitive    "true": never shown; "keys": of a map, the entries whose names sound secret
 //	scalars      "true": of a map of strings, numbers and booleans count as text
