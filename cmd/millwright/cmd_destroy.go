@@ -37,6 +37,7 @@ stack file declares, or the one service that --id names. Without a terminal it n
 func (o *destroyOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.input.id, "id", "", "`id` of the service to remove")
+	f.BoolVar(&o.input.adopt, "adopt", false, "remove objects of another owner too")
 	o.consent.addFlags(f)
 	o.output.addFlag(f, "text", "json", "gitlab")
 }
@@ -49,6 +50,7 @@ func runDestroy(ctx context.Context, opts *destroyOptions, global *globalOptions
 	if err != nil {
 		return err
 	}
+	request.Adopt = opts.input.adopt
 	c, err := global.connect(s)
 	if err != nil {
 		return err

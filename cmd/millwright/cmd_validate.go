@@ -58,10 +58,16 @@ func runValidate(ctx context.Context, opts *validateOptions, s *streams) error {
 	var found []spec.Diagnostic
 	for _, file := range files {
 		text, err := read.file(ctx, file)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
 			return err
+		case err != nil:
+			found = append(found, spec.Diagnostic{
+				Position: spec.Position{File: file}, Severity: spec.SeverityError, Code: "unreadable", Message: err.Error(),
+			})
+		default:
+			found = append(found, checkFile(ctx, read, file, text)...)
 		}
-		found = append(found, checkFile(ctx, read, file, text)...)
 	}
 	found = unique(found)
 	if err := opts.print(s.out, files, found); err != nil {
@@ -102,23 +108,14 @@ func errorsIn(found []spec.Diagnostic) (n int) {
 	return n
 }
 
-// find lists the files that are named, and those of ours in the folders that are named.
+// find lists the files that are named, and those of ours in the folders that are named. What
+// cannot be looked into is listed too: reading it says why.
 func find(paths []string) ([]string, error) {
 	var files []string
 	for _, path := range paths {
-		info, err := os.Stat(path)
-		switch {
-		case path == "-":
-			files = append(files, path)
-		case err != nil:
-			return nil, unreadable(path, err)
-		case info.IsDir():
-			inside, err := findBelow(path)
-			if err != nil {
-				return nil, err
-			}
-			files = append(files, inside...)
-		default:
+		if info, err := os.Stat(path); path != "-" && err == nil && info.IsDir() {
+			files = append(files, findBelow(path)...)
+		} else {
 			files = append(files, path)
 		}
 	}
@@ -136,12 +133,14 @@ func isOurs(text []byte) bool {
 	return slices.Contains(keys, "resources") || slices.Contains(keys, "stack")
 }
 
-// findBelow lists our files in a folder and those below it, hidden ones apart.
-func findBelow(dir string) ([]string, error) {
+// findBelow lists our files in a folder and those below it, hidden ones apart, and what
+// cannot be read of them.
+func findBelow(dir string) []string {
 	var files []string
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	visit := func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
-			return err
+			files = append(files, path)
+			return nil
 		}
 		if path != dir && strings.HasPrefix(entry.Name(), ".") {
 			if entry.IsDir() {
@@ -153,17 +152,11 @@ func findBelow(dir string) ([]string, error) {
 		if entry.IsDir() || extension != ".yml" && extension != ".yaml" {
 			return nil
 		}
-		text, err := readFile(path)
-		if err != nil {
-			return err
-		}
-		if isOurs(text) {
+		if text, err := readFile(path); err != nil || isOurs(text) {
 			files = append(files, path)
 		}
 		return nil
-	})
-	if err != nil {
-		return nil, spec.Errorf(spec.KindOf(err), "cannot look into %q: %w", dir, err)
 	}
-	return files, nil
+	_ = filepath.WalkDir(dir, visit) // visit returns no error
+	return files
 }
