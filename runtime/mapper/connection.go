@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/millwright/millwright/internal/commissioning"
@@ -29,7 +28,7 @@ type connection struct {
 	connector Connector
 	strategy  commissioning.Strategy
 	requests  chan struct{} // a slot for each request under way
-	stalled   atomic.Bool   // it takes no messages of mappings at the moment
+	suspects  chan struct{} // see way
 	pushKick  chan struct{} // capacity 1: who is pushed to, or listens, changed
 	pollKick  chan struct{} // capacity 1: who is polled changed
 
@@ -61,6 +60,7 @@ func newConnection(m *Mapper, r spec.Resource, starts uint64, cfg commissioning.
 		connector: connector,
 		strategy:  cfg.Strategy,
 		requests:  make(chan struct{}, requestsAtOnce),
+		suspects:  make(chan struct{}, 1),
 		pushKick:  make(chan struct{}, 1),
 		pollKick:  make(chan struct{}, 1),
 		linkSince: time.Now(),

@@ -88,7 +88,7 @@ func (e *endpoint) polled() bool { return e.cadence != nil }
 
 func (e *endpoint) start(ctx context.Context) {
 	e.ctx, e.cancel = context.WithCancel(ctx)
-	e.out = newOutbox(e.ctx, e.cell, &e.m.stalled, e.publish)
+	e.out = newOutbox(ctx, e.cell, way{publish: e.publish})
 	if err := e.compile(); err != nil {
 		e.ruleFault.raise(err.Error())
 		return
@@ -138,8 +138,7 @@ func (e *endpoint) finish(ctx context.Context) {
 	if e.chain != nil {
 		e.chain.Close()
 	}
-	e.out.queue.close()
-	e.out.queue.wait()
+	e.out.finish(ctx)
 	e.cancel()
 }
 

@@ -254,6 +254,7 @@ type fakeMachine struct {
 	dials      int
 	listeners  map[string]func(Message)
 	published  []Message
+	poison     string // a message with this payload ends the link
 }
 
 func newFakeMachine() *fakeMachine {
@@ -433,6 +434,13 @@ func (s *fakeSession) Unsubscribe(_ context.Context, ids []string) error {
 }
 
 func (s *fakeSession) Publish(_ context.Context, m Message) error {
+	s.m.mu.Lock()
+	poison := s.m.poison
+	s.m.mu.Unlock()
+	if poison != "" && string(m.Payload) == poison {
+		s.end(errors.New("the broker hung up"))
+		return errors.New("the broker hung up")
+	}
 	s.m.do(func() { s.m.published = append(s.m.published, m) })
 	return nil
 }

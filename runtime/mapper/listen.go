@@ -115,6 +115,9 @@ func (c *connection) publish(ctx context.Context, msg Message) error {
 	if err != nil {
 		return err
 	}
+	if l.over() { // a moment ago; the message is not to blame
+		return spec.Errorf(spec.Unavailable, "connection %q was lost", c.resource.ID)
+	}
 	ps, ok := l.Session.(PubSub)
 	if !ok {
 		return spec.Errorf(spec.Invalid, "connection %q is none that a mapping can publish to", c.resource.ID)
@@ -123,8 +126,9 @@ func (c *connection) publish(ctx context.Context, msg Message) error {
 	if broken != nil && ctx.Err() == nil {
 		c.broken(l, broken)
 	}
-	if err = errors.Join(err, broken); err != nil && l.over() {
-		return spec.Errorf(spec.Unavailable, "connection %q was lost: %w", c.resource.ID, err)
+	err = errors.Join(err, broken)
+	if err == nil || !l.over() {
+		return err
 	}
-	return err
+	return spec.Errorf(spec.Unavailable, "connection %q: %w", c.resource.ID, fmt.Errorf("%w: %w", errLinkLost, err))
 }

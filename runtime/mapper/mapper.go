@@ -33,7 +33,6 @@ type Mapper struct {
 	drivers   map[string]Driver // by lower-case protocol name
 	cache     *cache
 	abandoned atomic.Int64 // calls to drivers that never returned
-	stalled   atomic.Bool  // the bus takes nothing at the moment (see outbox)
 	revision  atomic.Int64 // desired state that has been taken over
 
 	mu    sync.Mutex

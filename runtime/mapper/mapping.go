@@ -141,13 +141,13 @@ func (s *source) open() {
 // open starts an entry's rules and queues.
 func (e *mappingEntry) open(ctx context.Context) error {
 	x := e.m
-	stalled, publish := &x.m.stalled, func(ctx context.Context, msg Message) error {
+	w := way{publish: func(ctx context.Context, msg Message) error {
 		return x.m.opts.Bus.Publish(ctx, "service:"+x.resource.Service, msg)
-	}
+	}}
 	if e.external != nil {
-		stalled, publish = &e.external.stalled, e.external.publish
+		w = way{publish: e.external.publish, suspects: e.external.suspects}
 	}
-	e.out = newOutbox(ctx, x.cell, stalled, publish)
+	e.out = newOutbox(ctx, x.cell, w)
 	if e.buffer > 0 {
 		e.input = newQueue(int(e.buffer), e.process)
 	}
@@ -187,6 +187,7 @@ func (e *mappingEntry) close() {
 	}
 	e.out.queue.close()
 	e.out.queue.wait()
+	e.out.giveUp()
 }
 
 func (x *mapping) status() spec.ResourceStatus {
@@ -271,7 +272,7 @@ func (e *mappingEntry) emit(o rules.Output) {
 		return
 	}
 	e.topicFault.clear()
-	e.out.push(Message{Topic: topic, Payload: o.Payload, QoS: byte(e.cfg.Publish.QoS), Retain: e.cfg.Publish.Retain})
+	e.out.pushPatiently(Message{Topic: topic, Payload: o.Payload, QoS: byte(e.cfg.Publish.QoS), Retain: e.cfg.Publish.Retain})
 }
 
 func (e *mappingEntry) drop(text string) {

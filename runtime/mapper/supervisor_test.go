@@ -296,7 +296,7 @@ func TestUnavailableBus(t *testing.T) {
 	})
 }
 
-// TestFullOutbox shows back-pressure first, then that the newest are kept and the rest is counted.
+// TestFullOutbox: an endpoint never waits for its outbox; the newest are kept and the rest is counted.
 func TestFullOutbox(t *testing.T) {
 	scenario(t, func(t *testing.T, r *rig) {
 		r.watch.set(plc(), pushed("temp"))
@@ -306,7 +306,7 @@ func TestFullOutbox(t *testing.T) {
 		for n := range int64(outboxLimit + 101) { // one is on its way
 			r.machine.push("temp", Result{Value: n})
 		}
-		if took := time.Since(began); took < patience || took > 3*patience {
+		if took := time.Since(began); took > 0 {
 			t.Errorf("pushing to a full outbox took %v", took)
 		}
 		pass(0)
