@@ -14,7 +14,8 @@ import (
 
 // startAPI serves the script's files as answers: GET /api/v1/services from the file
 // "GET.services", a stream from one whose text begins with "data:" or "id:", a problem from
-// one that has a status. What was sent is kept beside it: "POST.plan.sent". It shows what the
+// one that has a status. What was sent is kept beside it: "POST.plan.sent", and the query of
+// a list: "GET.endpoints.query". It shows what the
 // commands make of answers; the end-to-end tests show the same against a real instance.
 func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
@@ -22,6 +23,12 @@ func startAPI(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name := r.Method + "." + strings.ReplaceAll(strings.TrimPrefix(r.URL.Path, "/api/v1/"), "/", ".")
+		if r.URL.RawQuery != "" {
+			if err := os.WriteFile(ts.MkAbs(name+".query"), []byte(r.URL.RawQuery+"\n"), 0o600); err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+		}
 		if err := replay(w, r, ts.MkAbs(name)); err != nil {
 			http.Error(w, err.Error(), http.StatusNotFound)
 		}

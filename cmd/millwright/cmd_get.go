@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -14,10 +15,15 @@ import (
 )
 
 type getOptions struct {
-	kind   string
-	id     string // empty: all of the kind
-	output outputOption
+	kind    string
+	id      string // empty: all of the kind
+	service string // narrow lists of resources; empty: all
+	state   string
+	output  outputOption
 }
+
+// certificateKind is what `get` shows beside the kinds that are lists.
+const certificateKind = "certificate"
 
 func newGetCommand(s *streams, global *globalOptions) *cobra.Command {
 	opts := &getOptions{}
@@ -27,8 +33,9 @@ func newGetCommand(s *streams, global *globalOptions) *cobra.Command {
 		Long: `Shows all objects of a kind, or one of them: services, users, roles, agents, connections,
 endpoints, mappings, tokens; or the instance's OPC UA client certificate, which machines must
 trust. A service shows which of its resources deviate from what is asked for, and why.`,
-		Example:   "  millwright get services press\n  millwright get connections -o json\n  millwright get certificate > millwright.pem",
-		ValidArgs: append(kindNames(), "certificate"),
+		Example: "  millwright get services press\n  millwright get endpoints --service press --state failed\n" +
+			"  millwright get connections -o json\n  millwright get certificate > millwright.pem",
+		ValidArgs: kindNames(),
 		Args:      between(1, 2, "KIND", "[ID]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.kind = args[0]
@@ -39,6 +46,8 @@ trust. A service shows which of its resources deviate from what is asked for, an
 		},
 	}
 	opts.addFlags(cmd)
+	cmd.Flags().StringVar(&opts.service, "service", "", "only connections, endpoints or mappings of the service with that `id`")
+	cmd.Flags().StringVar(&opts.state, "state", "", "only connections, endpoints or mappings in that `state`, such as failed")
 	return cmd
 }
 
@@ -46,21 +55,32 @@ func (o *getOptions) addFlags(cmd *cobra.Command) {
 	o.output.addFlag(cmd.Flags(), "text", "json", "yaml")
 }
 
-func runGet(ctx context.Context, opts *getOptions, global *globalOptions, s *streams) error {
-	if err := opts.output.check(); err != nil {
+// check refuses a kind that there is not, and filters that it does not take.
+func (o *getOptions) check() error {
+	if err := errors.Join(o.output.check(), oneOf("kind", o.kind, kindNames()...)); err != nil {
 		return err
 	}
-	if opts.kind != "certificate" {
-		if err := oneOf("kind", opts.kind, kindNames()...); err != nil {
-			return err
+	for _, k := range kinds() {
+		if _, ok := k.(states); ok && k.name() == o.kind {
+			return nil
 		}
+	}
+	if o.service != "" || o.state != "" {
+		return spec.Errorf(spec.Invalid, "cannot narrow %s by --service or --state: those are for connections, endpoints and mappings", o.kind)
+	}
+	return nil
+}
+
+func runGet(ctx context.Context, opts *getOptions, global *globalOptions, s *streams) error {
+	if err := opts.check(); err != nil {
+		return err
 	}
 	c, err := global.connect(s)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if opts.kind == "certificate" {
+	if opts.kind == certificateKind {
 		return getCertificate(ctx, c, opts, s)
 	}
 	for _, k := range kinds() {
@@ -98,7 +118,7 @@ func kindNames() []string {
 	for _, k := range kinds() {
 		names = append(names, k.name())
 	}
-	return names
+	return append(names, certificateKind)
 }
 
 // objects is a kind of object that has a route for one of them.
@@ -151,8 +171,14 @@ type states struct {
 func (k states) name() string { return k.plural }
 
 func (k states) get(ctx context.Context, c *client.Client, opts *getOptions, w io.Writer) error {
+	query := url.Values{}
+	for name, value := range map[string]string{"service": opts.service, "state": opts.state} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
 	found := []spec.ResourceStatus{}
-	for v, err := range k.collection(c).All(ctx, url.Values{}) {
+	for v, err := range k.collection(c).All(ctx, query) {
 		if err != nil {
 			return err
 		}

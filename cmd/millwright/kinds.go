@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/millwright/millwright/internal/client"
 	"github.com/millwright/millwright/internal/spec"
@@ -63,7 +64,11 @@ func tokenRow(v spec.TokenView) []string {
 	if len(v.Permissions) > 0 {
 		permissions = permissionsText(v.Permissions)
 	}
-	return []string{v.ID, v.Name, v.Username, permissions, moment(v.ExpiresAt), moment(v.UsedAt)}
+	expires := moment(v.ExpiresAt)
+	if !v.ExpiresAt.IsZero() && !time.Now().Before(v.ExpiresAt) {
+		expires += " (expired)"
+	}
+	return []string{v.ID, orDash(v.Name), v.Username, permissions, expires, moment(v.UsedAt)}
 }
 
 // printService shows one service; what deviates is what its reader came for.
