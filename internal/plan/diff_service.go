@@ -54,20 +54,22 @@ func diffService(in Input, index *index, desired, actual *Service) []Step {
 	default:
 		first.Symbol, first.Cause = Update, causeOf(changes)
 	}
-	disturbService(&first, from, to, desired == nil)
+	index.disturbService(&first, from, to, desired == nil)
 	return append([]Step{first}, resources...)
 }
 
 // disturbService marks the step that stops or restarts a running service.
-func disturbService(s *Step, from, to Service, deleted bool) {
+func (x *index) disturbService(s *Step, from, to Service, deleted bool) {
 	if !from.Enabled || (to.Enabled && !to.Restart && !deleted) {
 		return
 	}
 	s.Disturbs = DisturbsService
 	for _, r := range from.Resources {
-		s.Stops = append(s.Stops, topicsOf(from.ID, r)...)
+		if running(r) {
+			s.Stops = append(s.Stops, x.topicsOf(from.ID, r)...)
+		}
 	}
-	s.Stops = sortedSet(s.Stops)
+	s.Stops = x.silent(s.Stops)
 	if to.Restart && to.Enabled {
 		s.Seconds = secondsService
 	}

@@ -9,34 +9,54 @@ import (
 	"github.com/millwright/millwright/internal/spec"
 )
 
-// index knows, over all services, which resources run on a connection and which refer to a
-// resource of another service.
+// index knows, over all services, which resources run on a connection, which refer to a
+// resource of another service, and what mappings make of topics.
 type index struct {
 	users      map[string][]string // topics of what runs on a connection, by the connection's key
 	dependents map[string][]string // topics of what refers to a resource of another service, by its key
+	topics     map[string]string   // of endpoints, by key
+	writable   map[string]bool     // endpoints that write, by key
+	feeds      []feed
+	exact      map[string][]int // feeds by a source without wildcards
+	wild       []int            // feeds with a source that has one
 }
 
 // newIndex looks at what runs now.
 func newIndex(in Input) *index {
-	x := &index{users: map[string][]string{}, dependents: map[string][]string{}}
-	for _, s := range slices.Concat(in.Actual.Services, in.Others) {
-		if !s.Enabled {
-			continue
-		}
+	x := &index{
+		users: map[string][]string{}, dependents: map[string][]string{},
+		topics: map[string]string{}, writable: map[string]bool{}, exact: map[string][]int{},
+	}
+	services := slices.Concat(in.Actual.Services, in.Others)
+	for _, s := range services {
 		for _, r := range s.Resources {
-			if !running(r) {
-				continue
+			if r.Type == "Endpoint" {
+				key := spec.ResourceKey(s.ID, r.ID)
+				x.topics[key] = endpointTopic(s.ID, r)
+				_, x.writable[key] = r.Properties["write"]
 			}
-			topics := topicsOf(s.ID, r)
-			for key := range connectionsOf(s.ID, r) {
-				x.users[key] = append(x.users[key], topics...)
-			}
-			for key := range foreignKeys(r.Properties) {
-				x.dependents[key] = append(x.dependents[key], topics...)
+		}
+	}
+	for _, s := range services {
+		for _, r := range s.Resources {
+			if s.Enabled && running(r) {
+				x.add(s.ID, r)
 			}
 		}
 	}
 	return x
+}
+
+// add notes a running resource.
+func (x *index) add(service string, r *commissioning.Resource) {
+	topics := x.topicsOf(service, r)
+	for key := range connectionsOf(service, r) {
+		x.users[key] = append(x.users[key], topics...)
+	}
+	for key := range foreignKeys(r.Properties) {
+		x.dependents[key] = append(x.dependents[key], topics...)
+	}
+	x.addFeeds(r)
 }
 
 // disturb says what stops while a running resource changes or goes.
@@ -45,21 +65,21 @@ func (x *index) disturb(s *Step, service Service, r *commissioning.Resource) {
 	switch {
 	case r.Type == "Connection":
 		s.Disturbs, s.Seconds = DisturbsConnection, secondsConnection
-		s.Stops = slices.Clone(x.users[key])
+		s.Stops = x.users[key]
 	case strings.HasPrefix(r.Type, "Server::"):
 		s.Disturbs, s.Seconds = DisturbsConnection, secondsConnection
 	case r.Type == "Endpoint" || r.Type == "Mapping" || strings.HasPrefix(r.Type, "Node::"):
 		s.Disturbs, s.Seconds = DisturbsEndpoint, secondsEndpoint
-		s.Stops = topicsOf(service.ID, r)
+		s.Stops = x.topicsOf(service.ID, r)
 		if s.Symbol == Delete || changesPath(s.Changes, "topic") {
-			s.Stops = append(s.Stops, x.dependents[key]...)
+			s.Stops = slices.Concat(s.Stops, x.dependents[key])
 		}
 	case r.Type == "Container":
 		s.Disturbs, s.Seconds = DisturbsContainer, secondsContainer
 	default:
 		return
 	}
-	s.Stops = sortedSet(s.Stops)
+	s.Stops = x.silent(s.Stops)
 	if s.Symbol == Delete {
 		s.Seconds = 0 // for good
 	}
@@ -81,31 +101,6 @@ func changesPath(changes []Change, path string) bool {
 func running(r *commissioning.Resource) bool {
 	target, _ := r.Properties["targetState"].(string)
 	return r.Unsupported == "" && target != "disabled" && target != "disconnected"
-}
-
-// topicsOf lists what a resource publishes.
-func topicsOf(service string, r *commissioning.Resource) []string {
-	switch r.Type {
-	case "Endpoint":
-		topic := asText(shown(r.Properties["topic"]))
-		if topic == "" {
-			topic = spec.MqttRoot(service) + "/" + r.ID
-		}
-		if _, ok := r.Properties["subscribe"]; !ok {
-			topic += "/res"
-		}
-		return []string{topic}
-	case "Mapping":
-		var topics []string
-		for _, entry := range mappingEntries(r) {
-			publish, _ := entry["publish"].(map[string]any)
-			if topic := asText(shown(publish["topic"])); topic != "" {
-				topics = append(topics, topic)
-			}
-		}
-		return sortedSet(topics)
-	}
-	return nil
 }
 
 func mappingEntries(r *commissioning.Resource) []map[string]any {

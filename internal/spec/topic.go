@@ -96,3 +96,25 @@ func FilterCovers(wide, narrow string) bool {
 		wide, narrow = wRest, nRest
 	}
 }
+
+// FiltersOverlap reports whether there is a topic that both filters match.
+func FiltersOverlap(a, b string) bool {
+	for _, pair := range [][2]string{{a, b}, {b, a}} {
+		if strings.HasPrefix(pair[0], "$") && (strings.HasPrefix(pair[1], "+") || strings.HasPrefix(pair[1], "#")) {
+			return false
+		}
+	}
+	for {
+		x, xRest, xMore := strings.Cut(a, "/")
+		y, yRest, yMore := strings.Cut(b, "/")
+		switch {
+		case x == "#" || y == "#":
+			return true
+		case x != y && x != "+" && y != "+":
+			return false
+		case !xMore || !yMore: // "a/#" also matches its parent "a"
+			return xMore == yMore || xRest == "#" || yRest == "#"
+		}
+		a, b = xRest, yRest
+	}
+}

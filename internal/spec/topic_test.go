@@ -141,3 +141,43 @@ func BenchmarkTopicMatches(b *testing.B) {
 		TopicMatches("services/press/+/temperature/#", "services/press/line1/temperature/actual")
 	}
 }
+
+func TestFiltersOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"a/b", "a/b", true},
+		{"a/b", "a/c", false},
+		{"a/+", "+/b", true},
+		{"a/+", "b/+", false},
+		{"a/#", "a", true},
+		{"a/#", "+", true},
+		{"a/+/c", "a/b", false},
+		{"#", "a/b/c", true},
+		{"a/b/#", "a/+/c/d", true},
+		{"a/b/#", "a/c/#", false},
+		{"#", "$SYS/x", false},
+		{"+/x", "$SYS/x", false},
+		{"$SYS/#", "$SYS/x", true},
+		{"a", "a/b", false},
+	} {
+		if FiltersOverlap(c.a, c.b) != c.want || FiltersOverlap(c.b, c.a) != c.want {
+			t.Errorf("FiltersOverlap(%q, %q) is not %v", c.a, c.b, c.want)
+		}
+	}
+}
+
+// A filter overlaps a topic exactly when it matches it.
+func FuzzFiltersOverlap(f *testing.F) {
+	f.Add("a/+/#", "a/b")
+	f.Add("$SYS/#", "$SYS")
+	f.Fuzz(func(t *testing.T, filter, topic string) {
+		if CheckFilter(filter) != nil || CheckTopic(topic) != nil {
+			return
+		}
+		if FiltersOverlap(filter, topic) != TopicMatches(filter, topic) {
+			t.Errorf("filter %q and topic %q", filter, topic)
+		}
+	})
+}
