@@ -35,9 +35,13 @@ type Diagnostic struct {
 	Hint     string   `json:"hint,omitempty"`
 }
 
-// String renders "file:line:column: severity: message (hint)".
+// String renders "file:line:column: severity: message (hint)", without the place where
+// none is known.
 func (d Diagnostic) String() string {
-	s := fmt.Sprintf("%s: %s: %s", d.Position, d.Severity, d.Message)
+	s := fmt.Sprintf("%s: %s", d.Severity, d.Message)
+	if place := d.Position.String(); place != "" {
+		s = place + ": " + s
+	}
 	if d.Hint != "" {
 		s += " (" + d.Hint + ")"
 	}
@@ -46,8 +50,11 @@ func (d Diagnostic) String() string {
 
 // String renders "file:line:column", leaving out what is not known.
 func (p Position) String() string {
-	if p.Line == 0 {
+	switch {
+	case p.Line == 0:
 		return p.File
+	case p.File == "":
+		return fmt.Sprintf("%d:%d", p.Line, p.Column)
 	}
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }

@@ -8,7 +8,9 @@ type Service struct {
 	Commissioning     string         `json:"commissioning,omitempty" yaml:"commissioning,omitempty"`           // the file's text
 	CommissioningFile string         `json:"commissioning_file,omitempty" yaml:"commissioning_file,omitempty"` // its name, for positions in messages
 	Parameters        map[string]any `json:"parameters,omitzero" yaml:"parameters,omitempty"`                  // given: complete
-	DeleteVolumes     bool           `json:"delete_volumes,omitempty" yaml:"delete_volumes,omitempty"`
+	// MergeParameters lays the given parameters over the installed ones instead.
+	MergeParameters bool `json:"merge_parameters,omitempty" yaml:"merge_parameters,omitempty"`
+	DeleteVolumes   bool `json:"delete_volumes,omitempty" yaml:"delete_volumes,omitempty"`
 }
 
 // Check refuses a bad id or state. The commissioning text is checked by package commissioning.

@@ -103,3 +103,17 @@ func TestDiagnosticString(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+func TestDiagnosticWithoutPlace(t *testing.T) {
+	for want, d := range map[string]Diagnostic{
+		"warning: w":               {Severity: SeverityWarning, Message: "w"},
+		"3:7: warning: w":          {Position: Position{Line: 3, Column: 7}, Severity: SeverityWarning, Message: "w"},
+		"service/p: warning: w":    {Position: Position{File: "service/p"}, Severity: SeverityWarning, Message: "w"},
+		"a.yml:3:7: warning: w":    {Position: Position{File: "a.yml", Line: 3, Column: 7}, Severity: SeverityWarning, Message: "w"},
+		"a.yml: error: w (a hint)": {Position: Position{File: "a.yml"}, Severity: SeverityError, Message: "w", Hint: "a hint"},
+	} {
+		if d.String() != want {
+			t.Errorf("%+v prints as %q, not %q", d, d.String(), want)
+		}
+	}
+}
