@@ -29,6 +29,7 @@ type client5 struct {
 	*paho.Client
 	state session5
 	ids   bool // the broker knows subscription identifiers
+	limit int  // the longest packet that the broker takes, in bytes; 0: any
 }
 
 // session5 keeps what the library does not guard: it panics, and would take the process along, when an
@@ -86,6 +87,9 @@ func (x *connector) login5(ctx context.Context, conn net.Conn, s *session) (clie
 		return nil, errors.Join(refusal5(ack, err), c.state.Close())
 	}
 	c.ids = ack.Properties == nil || ack.Properties.SubIDAvailable
+	if ack.Properties != nil && ack.Properties.MaximumPacketSize != nil {
+		c.limit = int(*ack.Properties.MaximumPacketSize)
+	}
 	return c, nil
 }
 
@@ -106,7 +110,23 @@ func received5(p *paho.Publish) (mapper.Message, []int) {
 	return m, []int{*p.Properties.SubscriptionIdentifier}
 }
 
+// publishLength returns how many bytes a message is as a PUBLISH packet without properties.
+func publishLength(m mapper.Message) int {
+	length := 2 + len(m.Topic) + 1 + len(m.Payload) // the topic with its length, the properties' length
+	if m.QoS > 0 {
+		length += 2 // packet identifier
+	}
+	header := 2
+	for n := length; n > 0x7f; n >>= 7 {
+		header++
+	}
+	return header + length
+}
+
 func (c *client5) publish(ctx context.Context, m mapper.Message) error {
+	if n := publishLength(m); c.limit > 0 && n > c.limit {
+		return spec.Errorf(spec.Invalid, "the message makes a packet of %d bytes, and the broker takes %d at most", n, c.limit)
+	}
 	res, err := c.Publish(ctx, &paho.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, Retain: m.Retain})
 	switch {
 	case res != nil && res.ReasonCode >= 0x80:
