@@ -8,8 +8,9 @@
 // stores an object and puts a new model in its place.
 //
 // Granting: nobody can grant more than they have. That holds for users, roles and tokens,
-// and for the User and Role resources that a service brings, defaultRole among them. What a
-// service's own identity gets because its endpoints and mappings name topics is listed in
-// the plan, and needs no more than write permission on the service: who may install a
-// service may move data.
+// for the User and Role resources that a service brings, and for what a service's own
+// identity gets beyond services/<id>/# because its endpoints and mappings name topics. A
+// connection of another service is used only by who may write that service. Of a service
+// that is installed already only what an update adds is checked, so that somebody may edit
+// an interval without having all that the service has (docs/decisions/0008).
 package control

@@ -25,7 +25,7 @@ func (d *draft) plan() (plan.Plan, error) {
 		return p, err
 	}
 	if d.probed {
-		d.probes.count(d.caller.username)
+		d.probes.Count(d.caller.username)
 	}
 	for _, check := range []func([]plan.Step) error{d.checkOwners, d.checkBrought, d.checkReferences, d.checkRoles, d.checkAdmins} {
 		if err := check(steps); err != nil {
@@ -183,26 +183,4 @@ func (d *draft) authoriseGrant(address string) error {
 		return d.authoriseService(name, address)
 	}
 	return nil
-}
-
-// authoriseService covers the accounts and roles that a service's file declares.
-func (d *draft) authoriseService(id, address string) error {
-	owner := ownerServicePrefix + id
-	var granted []spec.Permission
-	for name, r := range d.after.brought.roles {
-		if r.Owner == owner && !slices.Equal(r.Permissions, d.before.brought.roles[name].Permissions) {
-			granted = append(granted, r.Permissions...)
-		}
-	}
-	for name, u := range d.after.brought.users {
-		if u.Owner != owner {
-			continue
-		}
-		all := d.after.permissionsOf(u)
-		was, existed := d.before.brought.users[name]
-		if !existed || d.before.brought.passwords[name] != d.after.brought.passwords[name] || !slices.Equal(all, d.before.permissionsOf(was)) {
-			granted = append(granted, all...)
-		}
-	}
-	return d.caller.mayGrant(address, granted)
 }

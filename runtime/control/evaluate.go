@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 
 	"github.com/millwright/millwright/internal/commissioning"
 	"github.com/millwright/millwright/internal/commissioning/protocol"
@@ -23,11 +21,12 @@ func (c *Control) evaluate(record serviceRecord) (*service, error) {
 	s := &service{record: record, canonical: &commissioning.Service{ID: record.ID}}
 	file, found := commissioning.Parse(record.Content.FileName, []byte(record.Content.Source))
 	if file != nil {
-		canonical, more := file.Evaluate(commissioning.Input{ID: record.ID, Parameters: parameters})
+		canonical, more := file.Evaluate(commissioning.Input{
+			ID: record.ID, Parameters: parameters, CheckExpression: c.opts.CheckExpression,
+		})
 		found = append(found, more...)
 		if canonical != nil {
 			s.canonical = canonical
-			found = append(found, c.checkRules(canonical)...)
 			c.markUnsupported(canonical)
 		}
 	}
@@ -70,44 +69,6 @@ func (c *Control) markUnsupported(s *commissioning.Service) {
 		}
 		if ok && r.Unsupported == "" && c.opts.Supports != nil && !c.opts.Supports(name) {
 			r.Unsupported = fmt.Sprintf("this build has no driver for protocol %q", name)
-		}
-	}
-}
-
-// checkRules compiles every JSONata expression of the service.
-func (c *Control) checkRules(s *commissioning.Service) []spec.Diagnostic {
-	if c.opts.CheckExpression == nil {
-		return nil
-	}
-	var found []spec.Diagnostic
-	for _, r := range s.Resources {
-		eachExpression("", r.Properties, func(path, expression string) {
-			if err := c.opts.CheckExpression(expression); err != nil {
-				found = append(found, spec.Diagnostic{
-					Position: r.Position, Severity: spec.SeverityError, Code: "expression",
-					Message: fmt.Sprintf("resource %q: cannot use the expression of %s: %v", r.ID, path, err),
-				})
-			}
-		})
-	}
-	return found
-}
-
-// eachExpression finds the JSONata below "rules", in the order of the paths.
-func eachExpression(path string, v any, found func(path, expression string)) {
-	switch x := v.(type) {
-	case map[string]any:
-		for _, key := range slices.Sorted(maps.Keys(x)) {
-			eachExpression(strings.TrimPrefix(path+"."+key, "."), x[key], found)
-		}
-	case []any:
-		for i, e := range x {
-			eachExpression(fmt.Sprintf("%s[%d]", path, i), e, found)
-		}
-	case string:
-		_, rule, ok := strings.Cut(path, "rules[")
-		if ok && (strings.HasSuffix(rule, ".expression") || strings.Contains(rule, ".setContextVars.vars.")) {
-			found(path, x)
 		}
 	}
 }
