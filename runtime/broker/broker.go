@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millwright/millwright/internal/atomicfile"
+	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -30,8 +31,9 @@ type Options struct {
 	Dir   string // the data directory's broker/: the policy's last copy, retained messages
 	Watch spec.Watch[spec.Identity]
 	Log   *slog.Logger
-	// Verify checks a secret against a hash (credential.Verifier.Verify).
-	Verify func(ctx context.Context, hash, secret string) (bool, error)
+	// Login returns which of the hashes the secret belongs to, "" for none; a
+	// *credential.LimitedError for who has guessed too often (credential.Logins.Verify).
+	Login  func(ctx context.Context, a credential.Attempt, hashes []string) (hash string, err error)
 	Limits Limits // what is zero takes its default
 }
 
@@ -65,8 +67,8 @@ type Broker struct {
 // New opens the broker with the policy and the retained messages that Dir holds. Nothing
 // runs yet, but Publish and Subscribe work.
 func New(opts Options) (*Broker, error) {
-	if opts.Verify == nil {
-		return nil, spec.Errorf(spec.Internal, "cannot open the broker: Options.Verify is missing")
+	if opts.Login == nil {
+		return nil, spec.Errorf(spec.Internal, "cannot open the broker: Options.Login is missing")
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)

@@ -7,21 +7,14 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 )
-
-// dummyHash is nobody's: a login that is going to fail costs one verification against it, so
-// that its time does not tell whether the user exists.
-const dummyHash = "$argon2id$v=19$m=19456,t=2,p=1$bWlsbHdyaWdodC1kdW1teQ$Ag3oY0oT2m8mT0pA0Gm7pQWkGxkz0Y1cJpq1rG3nVxE"
-
-// argonPrefix marks hashes that are slow to verify.
-const argonPrefix = "$argon2id$"
 
 // maxConnect is the largest CONNECT: everything in it is at most 64 KiB.
 const maxConnect = 512 << 10
@@ -65,9 +58,9 @@ func (c *conn) accept(ctx context.Context, pk packets.Packet) error {
 		return err
 	}
 	user := string(pk.Connect.Username)
-	c.log = c.log.With("identity", user, "client", pk.Connect.ClientIdentifier)
+	c.log = c.log.With("identity", logged(user), "client", logged(pk.Connect.ClientIdentifier))
 	var err error
-	if c.credential, err = c.b.login(ctx, user, string(pk.Connect.Password)); err != nil {
+	if c.credential, err = c.login(ctx, user, string(pk.Connect.Password)); err != nil {
 		return err
 	}
 	c.will = newWill(user, &pk)
@@ -106,43 +99,38 @@ func checkConnect(pk *packets.Packet) error {
 	return nil
 }
 
-// login returns the hash that the secret belongs to.
-func (b *Broker) login(ctx context.Context, user, secret string) (hash string, err error) {
+// login returns the hash that the secret belongs to. Who is turned away unheard, since too
+// many were wrong before, is told to come again, as a correct client should.
+func (c *conn) login(ctx context.Context, user, secret string) (hash string, err error) {
 	var hashes []string
-	if id := b.policy.Load().identities[user]; id != nil {
-		hashes = slices.Clone(id.Credentials)
+	if id := c.b.policy.Load().identities[user]; id != nil {
+		hashes = id.Credentials
 	}
-	slow := func(hash string) bool { return strings.HasPrefix(hash, argonPrefix) }
-	slices.SortStableFunc(hashes, func(x, y string) int { // the cheap ones first
-		return cmp.Compare(btoi(slow(x)), btoi(slow(y)))
-	})
-	for _, hash := range hashes {
-		ok, err := b.opts.Verify(ctx, hash, secret)
-		if err != nil {
-			return "", b.loginError(user, err)
-		}
-		if ok {
-			return hash, nil
-		}
+	a := credential.Attempt{User: user, Address: c.net.RemoteAddr().String(), Secret: secret}
+	hash, err = c.b.opts.Login(ctx, a, hashes)
+	var limited *credential.LimitedError
+	switch {
+	case errors.As(err, &limited):
+		return "", errors.Join(packets.ErrConnectionRateExceeded, err)
+	case err != nil:
+		c.log.Warn("cannot verify a login", "error", err)
+		return "", packets.ErrServerBusy
+	case hash == "":
+		return "", errBadLogin
 	}
-	if !slices.ContainsFunc(hashes, slow) {
-		if _, err := b.opts.Verify(ctx, dummyHash, secret); err != nil {
-			return "", b.loginError(user, err)
-		}
-	}
-	return "", errBadLogin
+	return hash, nil
 }
 
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
+// maxLoggedName is how many bytes of a name that a client chose are logged.
+const maxLoggedName = 128
 
-func (b *Broker) loginError(user string, err error) error {
-	b.log.Warn("cannot verify a login", "identity", user, "error", err)
-	return packets.ErrServerBusy
+// logged returns what of a client's name goes to the log. Before the log-in it may be any
+// text of 64 KiB.
+func logged(name string) string {
+	if len(name) > maxLoggedName {
+		name = name[:maxLoggedName] + "…"
+	}
+	return strings.ToValidUTF8(strings.Clone(name), "?")
 }
 
 // sessionExpiry returns the seconds that the session outlives the connection.
@@ -215,7 +203,7 @@ func refusalV3(code packets.Code) (packets.Code, bool) {
 		return packets.Err3UnsupportedProtocolVersion, true
 	case packets.ErrClientIdentifierNotValid:
 		return packets.Err3ClientIdentifierNotValid, true
-	case packets.ErrServerBusy, errTooManySessions:
+	case packets.ErrServerBusy, packets.ErrConnectionRateExceeded, errTooManySessions:
 		return packets.Err3ServerUnavailable, true
 	case errBadLogin:
 		return packets.Err3NotAuthorized, true

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -26,9 +28,12 @@ func identityOf(name string, grants ...string) spec.Identity {
 	return id
 }
 
-// verifyPlain stands in for package credential: a hash is "plain$" and the secret.
-func verifyPlain(_ context.Context, hash, secret string) (bool, error) {
-	return hash == "plain$"+secret, nil
+// loginPlain stands in for package credential: a hash is "plain$" and the secret.
+func loginPlain(_ context.Context, a credential.Attempt, hashes []string) (string, error) {
+	if slices.Contains(hashes, "plain$"+a.Secret) {
+		return "plain$" + a.Secret, nil
+	}
+	return "", nil
 }
 
 // control is a control plane in the test: each set is sent as one group of events.
@@ -128,8 +133,8 @@ func start(t testing.TB, limits Limits, ids ...spec.Identity) *plant {
 func startOptions(t testing.TB, opts Options, c *control) *plant {
 	t.Helper()
 	opts.Watch = c
-	if opts.Verify == nil {
-		opts.Verify = verifyPlain
+	if opts.Login == nil {
+		opts.Login = loginPlain
 	}
 	b, err := New(opts)
 	if err != nil {

@@ -320,7 +320,7 @@ func TestInProcessShared(t *testing.T) {
 // offline returns a broker with the identities that does not Run.
 func offline(t testing.TB, limits Limits, ids ...spec.Identity) *Broker {
 	t.Helper()
-	b, err := New(Options{Dir: t.TempDir(), Verify: verifyPlain, Limits: limits})
+	b, err := New(Options{Dir: t.TempDir(), Login: loginPlain, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}

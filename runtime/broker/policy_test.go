@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -150,67 +152,104 @@ func TestPolicyIdentityGone(t *testing.T) {
 	}
 }
 
-// recorder notes what was verified.
-type recorder struct {
-	mu     sync.Mutex
-	hashes []string
-	err    error
-}
-
-func (r *recorder) verify(_ context.Context, hash, secret string) (bool, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.hashes = append(r.hashes, hash)
-	return strings.HasSuffix(hash, "$"+secret), r.err
-}
-
-// Every login that fails costs at least one slow verification, whether the user exists or not.
-func TestPolicyLoginTime(t *testing.T) {
-	slow := spec.Identity{Name: "slow", Credentials: []string{argonPrefix + "right", "$sha256$token"}}
-	token := spec.Identity{Name: "token", Credentials: []string{"$sha256$right"}}
-	for _, tc := range []struct {
-		user, secret string
-		want         []string
-	}{
-		{"unknown", "x", []string{dummyHash}},
-		{"token", "x", []string{"$sha256$right", dummyHash}},
-		{"none", "x", []string{dummyHash}},
-		{"slow", "x", []string{"$sha256$token", argonPrefix + "right"}},
-		{"slow", "token", []string{"$sha256$token"}},
-		{"token", "right", []string{"$sha256$right"}},
-	} {
-		r := &recorder{}
-		b := offline(t, Limits{}, slow, token, spec.Identity{Name: "none"})
-		b.opts.Verify = r.verify
-		hash, err := b.login(t.Context(), tc.user, tc.secret)
-		if !slices.Equal(r.hashes, tc.want) {
-			t.Errorf("%s/%s verified %q, want %q", tc.user, tc.secret, r.hashes, tc.want)
+// What the log-in asks: the identity's hashes, none for who does not exist, and from where.
+func TestPolicyLogin(t *testing.T) {
+	asked := make(chan credential.Attempt, 1)
+	login := func(ctx context.Context, a credential.Attempt, hashes []string) (string, error) {
+		asked <- a
+		if a.User == "unknown" && len(hashes) != 0 {
+			t.Errorf("hashes of nobody: %q", hashes)
 		}
-		if (err == nil) != strings.HasSuffix(hash, "$"+tc.secret) {
-			t.Errorf("%s/%s: %q, %v", tc.user, tc.secret, hash, err)
-		}
+		return loginPlain(ctx, a, hashes)
 	}
-}
-
-// The dummy is a hash that the real verifier computes to its end.
-func TestPolicyDummyHash(t *testing.T) {
-	ok, err := credential.NewVerifier().Verify(t.Context(), dummyHash, "secret")
-	if ok || err != nil {
-		t.Errorf("%v, %v", ok, err)
-	}
-}
-
-func TestPolicyVerifierBusy(t *testing.T) {
-	r := &recorder{err: spec.Errorf(spec.Unavailable, "busy")}
-	p := startOptions(t, Options{Dir: t.TempDir(), Verify: r.verify}, newControl(identityOf("line1")))
-	for version, want := range map[byte]byte{5: 0x89, 4: 3} {
+	p := startOptions(t, Options{Dir: t.TempDir(), Login: login}, newControl(identityOf("line1")))
+	for user, want := range map[string]byte{"line1": 0, "unknown": 0x86} {
 		w := p.dial(t)
-		w.version = version
-		w.send(connectPacket("line1", "c"))
+		w.send(connectPacket(user, "c"))
 		if got := w.expect(packets.Connack).ReasonCode; got != want {
-			t.Errorf("CONNACK %#x, want %#x", got, want)
+			t.Errorf("%s: CONNACK %#x, want %#x", user, got, want)
+		}
+		if a := <-asked; a.User != user || a.Secret != "pw-"+user || a.Address != w.nc.LocalAddr().String() {
+			t.Errorf("asked for %+v", a)
 		}
 	}
+}
+
+func TestPolicyLoginFails(t *testing.T) {
+	for _, tc := range []struct {
+		err    error
+		v5, v3 byte
+	}{
+		{spec.Errorf(spec.Unavailable, "busy"), 0x89, 3},
+		{&credential.LimitedError{After: time.Second}, 0x9f, 3},
+	} {
+		login := func(context.Context, credential.Attempt, []string) (string, error) { return "", tc.err }
+		p := startOptions(t, Options{Dir: t.TempDir(), Login: login}, newControl(identityOf("line1")))
+		for version, want := range map[byte]byte{5: tc.v5, 4: tc.v3} {
+			w := p.dial(t)
+			w.version = version
+			w.send(connectPacket("line1", "c"))
+			if got := w.expect(packets.Connack).ReasonCode; got != want {
+				t.Errorf("%v: CONNACK %#x, want %#x", tc.err, got, want)
+			}
+		}
+	}
+}
+
+// Guessing over MQTT is limited as at the API, and what the guesser sends is not logged whole.
+func TestPolicyGuessing(t *testing.T) {
+	hash, err := credential.HashPassword("pw-line1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := identityOf("line1")
+	id.Credentials = []string{hash}
+	var text lockedBuffer
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	logins := credential.NewLogins(credential.NewVerifier())
+	p := startOptions(t, Options{Dir: t.TempDir(), Log: log, Login: logins.Verify}, newControl(id))
+	attempt := func(user, secret string) byte {
+		w := p.dial(t)
+		pk := connectPacket(user, strings.Repeat("c", 60_000))
+		pk.Connect.Password = []byte(secret)
+		w.send(pk)
+		code := w.expect(packets.Connack).ReasonCode
+		w.nc.Close()
+		return code
+	}
+	for n := range 10 {
+		if got := attempt("line1", "guess"+strconv.Itoa(n)); got != 0x86 {
+			t.Fatalf("guess %d: %#x", n, got)
+		}
+	}
+	if got := attempt("line1", "guess"); got != 0x9f {
+		t.Errorf("the eleventh guess: %#x", got)
+	}
+	if got := attempt(strings.Repeat("u", 60_000), "x"); got != 0x86 {
+		t.Errorf("a long name: %#x", got)
+	}
+	p.stop()
+	if n := len(text.String()); n == 0 || n > 20_000 {
+		t.Errorf("%d bytes are logged", n)
+	}
+}
+
+// lockedBuffer is a text that a log writes.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // A broker without its control plane authorises from the copy on disk.
@@ -228,7 +267,7 @@ func TestPolicyOnDisk(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "policy.json.123.tmp"), []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b, err := New(Options{Dir: dir, Verify: verifyPlain})
+	b, err := New(Options{Dir: dir, Login: loginPlain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +295,7 @@ func TestPolicyOnDiskDamaged(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, policyFile), []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			b, err := New(Options{Dir: dir, Verify: verifyPlain})
+			b, err := New(Options{Dir: dir, Login: loginPlain})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -272,7 +311,7 @@ func TestPolicyOnDiskDamaged(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, policyFile), []byte(`{"format":2}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := New(Options{Dir: dir, Verify: verifyPlain})
+	_, err := New(Options{Dir: dir, Login: loginPlain})
 	wantKind(t, err, spec.Invalid)
 }
 
@@ -282,7 +321,7 @@ func TestPolicyWatchRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newControl(identityOf("line1"))
 		c.fail = errors.New("unreachable")
-		b, err := New(Options{Dir: dir, Verify: verifyPlain, Watch: c})
+		b, err := New(Options{Dir: dir, Login: loginPlain, Watch: c})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -97,7 +97,7 @@ func (b *Broker) attach(c *conn, key sessionKey, clean bool, expiry uint32) (res
 
 func (b *Broker) newSession(key sessionKey) *session {
 	s := &session{key: key, subscriptions: map[string]*subscription{}, received: map[uint16]struct{}{}}
-	s.name, s.client = key.user, key.client
+	s.name, s.client = key.user, logged(key.client)
 	s.queue = newQueue(b.limits.QueueMessages, b.limits.QueueBytes, &b.queued)
 	b.sessions[key] = s
 	return s

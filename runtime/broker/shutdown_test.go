@@ -17,7 +17,7 @@ import (
 func TestShutdown(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		b, err := New(Options{Dir: dir, Verify: verifyPlain, Watch: newControl(identityOf("line1", "rw #")), Limits: Limits{LocalMessages: 1}})
+		b, err := New(Options{Dir: dir, Login: loginPlain, Watch: newControl(identityOf("line1", "rw #")), Limits: Limits{LocalMessages: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}

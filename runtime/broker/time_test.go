@@ -50,7 +50,7 @@ func inFakeTime(t *testing.T, limits Limits, ids []spec.Identity, run func(t *te
 	t.Helper()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		b, err := New(Options{Dir: dir, Verify: verifyPlain, Limits: limits, Watch: newControl(ids...)})
+		b, err := New(Options{Dir: dir, Login: loginPlain, Limits: limits, Watch: newControl(ids...)})
 		if err != nil {
 			t.Fatal(err)
 		}

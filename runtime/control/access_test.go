@@ -2,12 +2,14 @@ package control
 
 import (
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -200,7 +202,7 @@ func TestSecretsInPlans(t *testing.T) {
 func TestComparingIsLimited(t *testing.T) {
 	i := start(t)
 	i.apply(plan.Request{Users: []spec.User{{Username: "line1", Password: ptr("right-password")}}})
-	i.control.probes = newLimiter(3, time.Hour)
+	i.control.probes = credential.NewLimiter(3, time.Hour)
 	guess := func() answer {
 		return i.do(http.MethodPost, "/api/v1/plan", i.token, plan.Request{Users: []spec.User{{Username: "line1", Password: ptr("a-guess")}}})
 	}
@@ -238,10 +240,13 @@ func TestLogin(t *testing.T) {
 	if wrong.Detail != unknown.Detail {
 		t.Errorf("a wrong password says %q, an unknown user %q", wrong.Detail, unknown.Detail)
 	}
-	i.control.guesses = newLimiter(2, time.Hour)
-	login("admin", "wrong").problem(spec.Unauthorised)
-	login("admin", "wrong").problem(spec.Unauthorised)
-	login("admin", "a new password").problem(spec.Unavailable)
+	i.control.opts.Logins = credential.NewLogins(i.control.opts.Verifier)
+	for n := range 10 {
+		login("admin", fmt.Sprint("wrong", n)).problem(spec.Unauthorised)
+	}
+	if a := login("admin", "another"); a.problem(spec.Unavailable).Detail == "" || a.header.Get("Retry-After") == "" {
+		t.Error("the refusal does not say when to try again")
+	}
 	login("other", "wrong").problem(spec.Unauthorised)
 
 	i.apply(plan.Request{Users: []spec.User{{Username: "robot", Password: ptr("secret-1"), Grants: []spec.Grant{spec.GrantToken}}}})
@@ -371,30 +376,18 @@ func TestBootstrapOnce(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLimiter(2, time.Minute)
-		for range 2 {
-			if _, ok := l.allowed("a"); !ok {
-				t.Fatal("refused too early")
-			}
-			l.count("a")
-		}
-		if wait, ok := l.allowed("a"); ok || wait <= 0 || wait > time.Minute {
-			t.Errorf("after the burst: %v, %v", wait, ok)
-		}
-		if _, ok := l.allowed("b"); !ok {
-			t.Error("another key is refused")
-		}
-		time.Sleep(time.Minute)
-		if _, ok := l.allowed("a"); !ok {
-			t.Error("refused after a minute")
-		}
-		for n := range maxBuckets + 10 {
-			l.count(fmt.Sprint(n))
-		}
-		if len(l.buckets) > maxBuckets {
-			t.Errorf("%d buckets are kept", len(l.buckets))
-		}
-	})
+// What somebody without a password sends is not kept: a log line of 60 kB each would fill
+// the memory that the log's stream reaches back to.
+func TestLoginWithoutName(t *testing.T) {
+	logs := NewLogRing(slog.NewTextHandler(io.Discard, nil), 10)
+	i := start(t, func(o *Options) { o.Log = slog.New(logs) })
+	name := strings.Repeat("x", 60_000)
+	i.do(http.MethodPost, "/api/v1/login", "", spec.LoginRequest{Username: name, Password: "wrong"}).problem(spec.Unauthorised)
+	entries, _ := logs.lines.after(0)
+	if len(entries) == 0 {
+		t.Fatal("the refusal is not logged")
+	}
+	if text := fmt.Sprint(entries); len(text) > 4096 {
+		t.Errorf("%d bytes are logged", len(text))
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -137,27 +139,28 @@ func (c *Control) noteUse(ctx context.Context, t tokenRecord, now time.Time) {
 	}
 }
 
-// login checks a password and makes a token of some hours. Wrong passwords are counted per
-// user and address.
+// login checks a password and makes a token of some hours. What is no user name is refused
+// in the same time, and kept nowhere.
 func (c *Control) login(ctx context.Context, username, password, address string) (spec.LoginReply, error) {
-	key := username + "\x00" + address
-	if wait, ok := c.guesses.allowed(key); !ok {
-		return spec.LoginReply{}, busy(wait, "too many wrong passwords")
-	}
+	var hashes []string
 	m := c.model.Load()
 	u, known := m.user(username)
 	if hash := c.passwordHash(m, u); known && hash != "" && m.mayLogIn(u, false) {
-		right, err := c.opts.Verifier.Verify(ctx, hash, password)
-		if err != nil {
-			return spec.LoginReply{}, err
-		}
-		if right {
-			return c.startSession(ctx, username)
-		}
-	} else if err := c.opts.Verifier.VerifyNobody(ctx, password); err != nil {
-		return spec.LoginReply{}, err
+		hashes = []string{hash}
 	}
-	c.guesses.count(key)
+	hash, err := c.opts.Logins.Verify(ctx, credential.Attempt{User: username, Address: address, Secret: password}, hashes)
+	var limited *credential.LimitedError
+	switch {
+	case errors.As(err, &limited):
+		return spec.LoginReply{}, busy(limited.After, "too many wrong passwords")
+	case err != nil:
+		return spec.LoginReply{}, err
+	case hash != "":
+		return c.startSession(ctx, username)
+	}
+	if spec.CheckName("user", username) != nil {
+		username = fmt.Sprintf("(no name: %d bytes)", len(username))
+	}
 	c.opts.Log.Warn("a log-in was refused", "user", username, "address", address)
 	return spec.LoginReply{}, spec.Errorf(spec.Unauthorised, "cannot log in: wrong user name or password")
 }

@@ -19,7 +19,9 @@ type Options struct {
 	Key      []byte // secrets.key, 32 bytes: seals what the store keeps of services
 	Log      *slog.Logger
 	Verifier *credential.Verifier
-	Version  string // of this build, said in every answer; empty: not known
+	// Logins limits wrong passwords, together with the broker; nil: the API has its own.
+	Logins  *credential.Logins
+	Version string // of this build, said in every answer; empty: not known
 
 	// MqttAddress is what Cybus::MqttHost and Cybus::MqttPort stand for. It is asked from New on.
 	MqttAddress func() (host string, port int)
@@ -47,14 +49,14 @@ type Control struct {
 	identities *hub[spec.Identity]
 
 	mu        sync.Mutex                     // guards what follows
+	streams   map[string]int                 // open ones, by user
 	resources map[string]*hub[spec.Resource] // by agent
 	agents    map[string]*agent
 	states    map[string]string // of services, as the stream of events last told them
 
 	reported signal // an agent's status moved
 	events   *ring[Event]
-	guesses  *limiter // wrong passwords at log-in
-	probes   *limiter // secrets compared by plans that turned out to differ
+	probes   *credential.Limiter // secrets compared by plans that turned out to differ
 }
 
 // New opens the store in opts.Dir, making it if there is none, and works everything out.
@@ -62,6 +64,9 @@ type Control struct {
 func New(ctx context.Context, opts Options) (*Control, error) {
 	if opts.Log == nil || opts.Verifier == nil || opts.MqttAddress == nil {
 		return nil, spec.Errorf(spec.Internal, "cannot make a control part without log, verifier and MQTT address")
+	}
+	if opts.Logins == nil {
+		opts.Logins = credential.NewLogins(opts.Verifier)
 	}
 	st, err := openStore(ctx, opts.Dir, opts.Key)
 	if err != nil {
@@ -73,9 +78,9 @@ func New(ctx context.Context, opts Options) (*Control, error) {
 		resources:  map[string]*hub[spec.Resource]{},
 		agents:     map[string]*agent{},
 		states:     map[string]string{},
+		streams:    map[string]int{},
 		events:     newRing[Event](maxEvents),
-		guesses:    newLimiter(10, 6*time.Second),
-		probes:     newLimiter(100, time.Second),
+		probes:     credential.NewLimiter(100, time.Second),
 	}
 	if err := c.load(ctx); err != nil {
 		if closeErr := st.close(); closeErr != nil {

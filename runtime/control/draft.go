@@ -54,7 +54,7 @@ func (c *Control) newDraft(ctx context.Context, who *caller, req plan.Request) (
 		input: plan.Input{Causes: map[string]string{}}, seen: map[string]bool{}, foreign: map[string]string{},
 		passwords: map[string]string{}, restarts: map[string]bool{},
 	}
-	if wait, ok := c.probes.allowed(who.username); !ok {
+	if wait, ok := c.probes.Allowed(who.username); !ok {
 		d.mayProbe = busy(wait, "too many passwords and secrets were compared that differ")
 	}
 	var err error

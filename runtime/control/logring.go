@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -37,7 +38,7 @@ func (r *LogRing) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle keeps the record and passes it on.
 func (r *LogRing) Handle(ctx context.Context, record slog.Record) error {
-	line := LogLine{Time: record.Time.UTC(), Level: record.Level.String(), Message: record.Message, Attributes: map[string]any{}}
+	line := LogLine{Time: record.Time.UTC(), Level: record.Level.String(), Message: clip(record.Message), Attributes: map[string]any{}}
 	for _, a := range r.with {
 		addAttribute(line.Attributes, "", a)
 	}
@@ -64,8 +65,19 @@ func addAttribute(to map[string]any, group string, a slog.Attr) {
 	case slog.KindInt64, slog.KindUint64, slog.KindBool:
 		to[group+a.Key] = v.Any()
 	default:
-		to[group+a.Key] = v.String()
+		to[group+a.Key] = clip(v.String())
 	}
+}
+
+// maxLogValue is how many bytes of one attribute, or of the message, are kept: records hold
+// what comes from outside.
+const maxLogValue = 1024
+
+func clip(s string) string {
+	if len(s) <= maxLogValue {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxLogValue], "") + "…" // a copy: the whole is let go
 }
 
 // WithAttrs implements slog.Handler.

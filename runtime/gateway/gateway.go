@@ -87,14 +87,15 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 	g.log = slog.New(ring)
 	certificate := newClientCertificate(g.dir)
 	verifier := credential.NewVerifier()
-	if g.control, err = g.newControl(ctx, verifier, certificate, ring); err != nil {
+	logins := credential.NewLogins(verifier)
+	if g.control, err = g.newControl(ctx, verifier, logins, certificate, ring); err != nil {
 		return err
 	}
 	g.broker, err = broker.New(broker.Options{
 		Dir:    g.dir.file("broker"),
 		Watch:  g.control.Identities(),
 		Log:    g.log.With("part", "broker"),
-		Verify: verifier.Verify,
+		Login:  logins.Verify,
 		Limits: g.opts.Limits,
 	})
 	if err != nil {
@@ -107,7 +108,7 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 	return nil
 }
 
-func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier, certificate *clientCertificate, ring *control.LogRing) (*control.Control, error) {
+func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier, logins *credential.Logins, certificate *clientCertificate, ring *control.LogRing) (*control.Control, error) {
 	supported := map[string]bool{}
 	for _, d := range drivers() {
 		supported[d.Spec.Name] = true
@@ -118,6 +119,7 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		Key:      g.dir.key,
 		Log:      g.log.With("part", "control"),
 		Verifier: verifier,
+		Logins:   logins,
 		Version:  g.opts.Version,
 		MqttAddress: func() (string, int) {
 			if address.IP.IsUnspecified() {
@@ -151,7 +153,7 @@ func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, err
 
 // routes: health for everyone, the rest for who is granted it.
 func (g *Gateway) routes() http.Handler {
-	registry := newRegistry(collector{brokerStats: g.broker.Stats, resources: g.mapper.Status})
+	registry := newRegistry(collector{brokerStats: g.broker.Stats, resources: g.mapper.Status, abandoned: g.mapper.Abandoned})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.HandleFunc("GET /readyz", g.readyz)

@@ -13,6 +13,7 @@ import (
 type collector struct {
 	brokerStats func() broker.Stats
 	resources   func() []spec.ResourceStatus
+	abandoned   func() int64
 }
 
 type brokerMetric struct {
@@ -40,6 +41,10 @@ func brokerMetrics() []brokerMetric {
 		{brokerDesc("refused_total", "Connects, publishes and subscriptions that the policy refused."), counter, func(s broker.Stats) int64 { return s.Refused }},
 		{brokerDesc("panics_total", "Connections ended by a panic or a malformed packet."), counter, func(s broker.Stats) int64 { return s.Panics }},
 	}
+}
+
+func abandonedDesc() *prometheus.Desc {
+	return prometheus.NewDesc("millwright_mapper_abandoned_calls_total", "Calls to drivers that were given up because they did not return.", nil, nil)
 }
 
 var resourceLabels = []string{"service", "resource", "type"}
@@ -89,6 +94,7 @@ func (c collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, m := range resourceMetrics() {
 		descs <- m.desc
 	}
+	descs <- abandonedDesc()
 }
 
 // Collect implements prometheus.Collector.
@@ -97,6 +103,7 @@ func (c collector) Collect(metrics chan<- prometheus.Metric) {
 	for _, m := range brokerMetrics() {
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, float64(m.value(stats)))
 	}
+	metrics <- prometheus.MustNewConstMetric(abandonedDesc(), prometheus.CounterValue, float64(c.abandoned()))
 	for _, s := range c.resources() {
 		for _, m := range resourceMetrics() {
 			metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(s), s.Service, s.ID, s.Type)

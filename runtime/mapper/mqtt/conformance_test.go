@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/broker"
 	"github.com/millwright/millwright/runtime/mapper"
@@ -58,7 +59,7 @@ func startBroker(t testing.TB, addr string) mappertest.Machine {
 	t.Helper()
 	b, err := broker.New(broker.Options{
 		Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Watch: oneIdentity{},
-		Verify: func(context.Context, string, string) (bool, error) { return true, nil },
+		Login: func(_ context.Context, _ credential.Attempt, hashes []string) (string, error) { return hashes[0], nil },
 	})
 	if err != nil {
 		t.Fatal(err)
