@@ -27,8 +27,8 @@ type inputOptions struct {
 
 func (o *inputOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.id, "id", "", "`id` of the service (default: from the file's metadata.name)")
-	f.StringArrayVar(&o.set, "set", nil, "parameter `NAME=VALUE`, the value typed as in YAML; repeatable")
-	f.StringVar(&o.parametersFile, "parameters-file", "", "`file` with parameters, YAML or JSON")
+	f.StringArrayVar(&o.set, "set", nil, "parameter `NAME=VALUE`, the value typed as in YAML; repeatable; the instance keeps the others")
+	f.StringVar(&o.parametersFile, "parameters-file", "", "`file` with all parameters, YAML or JSON")
 	f.BoolVar(&o.prune, "prune", false, "delete what the stack no longer names")
 	f.BoolVar(&o.adopt, "adopt", false, "take over objects of another owner")
 	f.BoolVar(&o.allowUnsupported, "allow-unsupported", false, "install what this build can run of a file; the rest deviates")
@@ -83,7 +83,7 @@ func (o *inputOptions) load(ctx context.Context, s *streams) (*input, error) {
 		if stack.Kind(text) {
 			diagnostics, err = o.addStack(ctx, in, file, text)
 		} else {
-			diagnostics = in.addService(file, text, o.id, parameters)
+			diagnostics = in.addService(file, text, o.id, parameters, o.parametersFile == "")
 		}
 		if err != nil {
 			return nil, err
@@ -121,14 +121,16 @@ func (o *inputOptions) parameters(ctx context.Context, in *input) (map[string]an
 	return parameters, nil
 }
 
-// addService checks one commissioning file and adds it to the request.
-func (in *input) addService(file string, text []byte, id string, parameters map[string]any) []spec.Diagnostic {
-	service, diagnostics := evaluate(file, text, id, parameters)
+// addService checks one commissioning file and adds it to the request. A parameter file says
+// all parameters; --set alone says some, and the instance keeps the others.
+func (in *input) addService(file string, text []byte, id string, parameters map[string]any, some bool) []spec.Diagnostic {
+	service, diagnostics := evaluate(file, text, id, parameters, some)
 	if service != nil {
 		in.markSensitive(service.Parameters)
 	}
 	in.request.Services = append(in.request.Services, spec.Service{
-		ID: id, Commissioning: string(text), CommissioningFile: file, Parameters: parameters,
+		ID: id, Commissioning: string(text), CommissioningFile: file,
+		Parameters: parameters, MergeParameters: some && parameters != nil,
 	})
 	return diagnostics
 }
@@ -145,15 +147,15 @@ func (in *input) markSensitive(parameters []commissioning.Parameter) {
 	}
 }
 
-// evaluate checks a commissioning file as far as that goes without an instance. Without
-// parameters those that the instance keeps may stand in for missing ones.
-func evaluate(file string, text []byte, id string, parameters map[string]any) (*commissioning.Service, []spec.Diagnostic) {
+// evaluate checks a commissioning file as far as that goes without an instance. Those
+// parameters that the instance keeps may stand in for missing ones if only some are given.
+func evaluate(file string, text []byte, id string, parameters map[string]any, some bool) (*commissioning.Service, []spec.Diagnostic) {
 	parsed, found := commissioning.Parse(file, text)
 	if parsed == nil {
 		return nil, found
 	}
 	service, more := parsed.Evaluate(commissioning.Input{
-		ID: id, Parameters: parameters, CheckExpression: checkExpression, AllowMissing: parameters == nil,
+		ID: id, Parameters: parameters, CheckExpression: checkExpression, AllowMissing: some,
 	})
 	return service, append(found, more...)
 }

@@ -45,7 +45,7 @@ func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spe
 		if s.Commissioning == "" {
 			continue
 		}
-		_, more := evaluate(s.CommissioningFile, []byte(s.Commissioning), s.ID, s.Parameters)
+		_, more := evaluate(s.CommissioningFile, []byte(s.Commissioning), s.ID, s.Parameters, s.Parameters == nil)
 		found = append(found, more...)
 	}
 	return users, services, found
@@ -97,7 +97,7 @@ func serviceID(file string, text []byte) (string, error) {
 // stack takes a password from need not be set for that.
 func checkFile(ctx context.Context, read *sources, file string, text []byte) []spec.Diagnostic {
 	if !stack.Kind(text) {
-		_, found := evaluate(file, text, "", nil)
+		_, found := evaluate(file, text, "", nil, true)
 		return found
 	}
 	declared, found := stack.Parse(file, text)
