@@ -146,7 +146,7 @@ func (c *cell) status() spec.ResourceStatus {
 	if s.Error != "" && (s.State == spec.StateEnabled || s.State == spec.StatePending) {
 		s.State = spec.StateFailed
 	}
-	s.OnTarget = s.Error == "" && s.State != spec.StateUnknown && s.State != spec.StateFailed
+	s.OnTarget = s.Error == "" && s.State != spec.StateUnknown && s.State != spec.StateFailed && s.State != spec.StatePending
 	return s
 }
 

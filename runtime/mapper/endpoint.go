@@ -159,7 +159,16 @@ func (e *endpoint) status() spec.ResourceStatus {
 	return s
 }
 
-// ready notes that the endpoint's subscription stands.
+// joined notes that the endpoint's subscription stands on a link, or that its polls are scheduled there.
+func (e *endpoint) joined(l *link) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.halted && l.ctx.Err() == nil {
+		e.ready()
+	}
+}
+
+// ready notes that values come. The caller holds the lock.
 func (e *endpoint) ready() {
 	e.subFault.clear()
 	e.is(spec.StateEnabled)

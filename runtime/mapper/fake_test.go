@@ -254,7 +254,8 @@ type fakeMachine struct {
 	dials      int
 	listeners  map[string]func(Message)
 	published  []Message
-	poison     string // a message with this payload ends the link
+	poison     string    // a message with this payload ends the link
+	parting    []Message // comes while a listener is being stopped
 }
 
 func newFakeMachine() *fakeMachine {
@@ -447,7 +448,16 @@ func (s *fakeSession) Publish(_ context.Context, m Message) error {
 
 func (s *fakeSession) SubscribeTopic(_ context.Context, filter string, _ byte, deliver func(Message)) (func(), error) {
 	s.m.do(func() { s.m.listeners[filter] = deliver })
-	return func() { s.m.do(func() { delete(s.m.listeners, filter) }) }, nil
+	return func() {
+		s.m.mu.Lock()
+		delete(s.m.listeners, filter)
+		parting := s.m.parting
+		s.m.mu.Unlock()
+		for _, m := range parting {
+			time.Sleep(10 * time.Millisecond)
+			deliver(m)
+		}
+	}, nil
 }
 
 func (s *fakeSession) Done() <-chan struct{} { return s.done }

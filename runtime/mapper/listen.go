@@ -17,6 +17,8 @@ type listener struct {
 	fault   *fault
 	stands  func() // it is subscribed
 	lost    func() // it no longer is, because the link has ended
+
+	idle chan struct{} // under connection.lock: closed when nothing can be delivered any more; nil before
 }
 
 // addListener makes the connection serve a listener.
@@ -27,11 +29,38 @@ func (c *connection) addListener(x *listener) {
 	wake(c.pushKick)
 }
 
-func (c *connection) removeListener(x *listener) {
+// removeListener makes the connection serve it no more. What it returns is closed after the last delivery.
+func (c *connection) removeListener(x *listener) <-chan struct{} {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	delete(c.listeners, x)
 	wake(c.pushKick)
+	if x.idle == nil {
+		x.idle = make(chan struct{})
+		close(x.idle)
+	}
+	return x.idle
+}
+
+// begin notes that a listener is about to be subscribed, and reports false if nobody wants it any more.
+func (c *connection) begin(x *listener) bool {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	if !c.listeners[x] {
+		return false
+	}
+	x.idle = make(chan struct{})
+	return true
+}
+
+// ended notes that nothing is delivered to a listener any more.
+func (c *connection) ended(x *listener) {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	close(x.idle)
+	if c.listeners[x] {
+		x.idle = nil
+	}
 }
 
 // listen makes the listeners on a link those that are wanted.
@@ -40,7 +69,7 @@ func (c *connection) listen(l *link, have map[*listener]*standing) {
 	for x, s := range have {
 		if !want[x] {
 			delete(have, x)
-			c.stopListening(s)
+			c.stopListening(x, s)
 		}
 	}
 	for x := range want {
@@ -48,11 +77,16 @@ func (c *connection) listen(l *link, have map[*listener]*standing) {
 		if s != nil && (s.stop != nil || time.Now().Before(s.again)) {
 			continue
 		}
-		stop, err := c.subscribeTopic(l, x)
-		if l.ctx.Err() != nil {
-			return
+		if !c.begin(x) {
+			continue
 		}
-		have[x] = c.listening(x, s, stop, err)
+		stop, err := c.subscribeTopic(l, x)
+		if err != nil {
+			c.ended(x)
+		}
+		if err == nil || l.ctx.Err() == nil {
+			have[x] = c.listening(x, s, stop, err)
+		}
 	}
 }
 
@@ -93,11 +127,12 @@ func (c *connection) listening(x *listener, before *standing, stop func(), err e
 	return before
 }
 
-// stopListening waits only a moment.
-func (c *connection) stopListening(s *standing) {
+// stopListening ends a subscription; it waits only a moment.
+func (c *connection) stopListening(x *listener, s *standing) {
 	if s.stop == nil {
 		return
 	}
+	defer c.ended(x)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := call(ctx, c.m, func(context.Context) struct{} { s.stop(); return struct{}{} }, nil); err != nil {

@@ -109,7 +109,7 @@ func (x *mapping) external(name string, find func(string) (*connection, error)) 
 
 func (x *mapping) start(ctx context.Context) {
 	x.ctx, x.cancel = context.WithCancel(ctx)
-	x.subs = newSubscriptions(x.cell, func() { x.is(spec.StateEnabled) })
+	x.subs = newSubscriptions(x.cell)
 	for _, e := range x.entries {
 		if err := e.open(x.ctx); err != nil {
 			e.ruleFault.raise(err.Error())
@@ -119,6 +119,7 @@ func (x *mapping) start(ctx context.Context) {
 			s.open()
 		}
 	}
+	x.subs.stands()
 }
 
 func (s *source) open() {
@@ -130,10 +131,7 @@ func (s *source) open() {
 	x.subs.lacks()
 	s.listener = &listener{
 		filter: s.filter.MQTT(), qos: s.qos, deliver: s.take, fault: x.newFault(), stands: x.subs.stands,
-		lost: func() {
-			x.subs.lacks()
-			x.is(spec.StatePending)
-		},
+		lost: x.subs.lacks,
 	}
 	s.external.addListener(s.listener)
 }
@@ -166,18 +164,33 @@ func (x *mapping) finish(ctx context.Context) {
 	giveUp := context.AfterFunc(ctx, x.cancel)
 	defer giveUp()
 	x.subs.stop()
+	x.stopListeners(ctx)
 	for _, e := range x.entries {
 		e.close()
 	}
 	x.cancel()
 }
 
-func (e *mappingEntry) close() {
-	for _, s := range e.sources {
-		if s.listener != nil {
-			s.external.removeListener(s.listener)
+// stopListeners returns when the last message has come from the connections, or ctx ends: what a far broker
+// was told to be taken is worked on.
+func (x *mapping) stopListeners(ctx context.Context) {
+	var ends []<-chan struct{}
+	for _, e := range x.entries {
+		for _, s := range e.sources {
+			if s.listener != nil {
+				ends = append(ends, s.external.removeListener(s.listener))
+			}
 		}
 	}
+	for _, end := range ends {
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (e *mappingEntry) close() {
 	if e.input != nil {
 		e.input.close()
 		e.input.wait()

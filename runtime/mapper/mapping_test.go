@@ -124,6 +124,40 @@ func TestMappingOnExternalBroker(t *testing.T) {
 	})
 }
 
+// TestEditedListener: what a far broker was told to be taken, while the subscription ends, still goes through.
+func TestEditedListener(t *testing.T) {
+	scenario(t, func(t *testing.T, r *rig) {
+		m := entries("m", `{"subscribe":[{"topic":"far","connection":"plc"}],"publish":{"topic":"near"},"rules":[{"parse":{"format":"json"}}]}`)
+		r.watch.set(plc(), m)
+		pass(time.Second)
+		r.machine.do(func() { r.machine.parting = []Message{{Topic: "far", Payload: []byte("1")}, {Topic: "far", Payload: []byte("2")}} })
+		r.watch.set(entries("m", `{"subscribe":[{"topic":"far2","connection":"plc"}],"publish":{"topic":"near"}}`))
+		pass(time.Second)
+		check(t, "published", r.bus.on("near"), []string{"1", "2"})
+		check(t, "the new one", line(r.of("m").State, r.of("m").Starts, len(r.machine.listeners)), "enabled 2 1")
+	})
+}
+
+// TestPendingIsNotOnTarget: a mapping is enabled when all its subscriptions stand, not when the first does.
+func TestPendingIsNotOnTarget(t *testing.T) {
+	scenario(t, func(t *testing.T, r *rig) {
+		hang := make(chan struct{})
+		r.machine.do(func() { r.machine.hang = hang })
+		r.watch.set(plc(), pushed("in"), polled("level", 60000),
+			entries("m", `{"subscribe":[{"topic":"a"},{"topic":"b","connection":"plc"},{"topic":"c"}],"publish":{"topic":"out"}}`))
+		pass(time.Second)
+		for _, id := range []string{"in", "level", "m"} {
+			check(t, id, line(r.of(id).State, r.of(id).OnTarget), "pending false")
+		}
+		close(hang)
+		r.machine.do(func() { r.machine.hang = nil })
+		pass(time.Second)
+		for _, id := range []string{"in", "level", "m"} {
+			check(t, id, line(r.of(id).State, r.of(id).OnTarget), "enabled true")
+		}
+	})
+}
+
 func TestReadOnlyMapping(t *testing.T) {
 	scenario(t, func(t *testing.T, r *rig) {
 		r.stop()

@@ -79,7 +79,7 @@ type pollGroup struct {
 	mu      sync.Mutex
 	members []*endpoint
 	points  []Point
-	fresh   []*endpoint // not polled yet
+	fresh   []*endpoint // to be polled at once
 }
 
 func newPollGroup(c *connection, l *link, when cadence) *pollGroup {
@@ -88,8 +88,10 @@ func newPollGroup(c *connection, l *link, when cadence) *pollGroup {
 	return g
 }
 
-// set replaces the members; those that are new are polled at once, and the others' times stay.
+// set replaces the members; those that are new are polled at once, unless their times are of a calendar, and the
+// others' times stay.
 func (g *pollGroup) set(members []*endpoint) {
+	_, interval := g.cadence.(every)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := make(map[*endpoint]bool, len(g.members))
@@ -100,8 +102,13 @@ func (g *pollGroup) set(members []*endpoint) {
 	g.points = make([]Point, len(members))
 	for i, e := range members {
 		g.points[i] = e.point
-		if !old[e] {
+		if old[e] {
+			continue
+		}
+		if interval {
 			g.fresh = append(g.fresh, e)
+		} else {
+			e.joined(g.l)
 		}
 	}
 	wake(g.kick)
@@ -109,10 +116,9 @@ func (g *pollGroup) set(members []*endpoint) {
 
 func (g *pollGroup) run() {
 	defer g.stop()
-	_, interval := g.cadence.(every)
 	next := g.cadence.Next(time.Now())
 	for g.ctx.Err() == nil {
-		if fresh := g.takeFresh(); len(fresh) > 0 && interval {
+		if fresh := g.takeFresh(); len(fresh) > 0 {
 			g.poll(fresh, pointsOf(fresh))
 			next = g.skip(next, 1)
 		}

@@ -50,7 +50,7 @@ func TestCron(t *testing.T) {
 	scenario(t, func(t *testing.T, r *rig) { // the bubble's clock begins at midnight UTC
 		r.watch.set(plc(), point("five", "subscribe", `,"cron":"*/2 * * * *"`, nil), point("six", "subscribe", `,"cron":"30 * * * * *"`, nil))
 		pass(time.Second)
-		check(t, "before the first time", line(r.of("six").State, r.of("six").OnTarget), "pending true")
+		check(t, "before the first time", line(r.of("six").State, r.of("six").OnTarget), "enabled true")
 		pass(4 * time.Minute)
 		check(t, "reads", sorted(r.machine.reads), sorted([]string{"2m0s: five", "4m0s: five", "30s: six", "1m30s: six", "2m30s: six", "3m30s: six"}))
 	})

@@ -23,7 +23,7 @@ func (c *connection) pushLoop(l *link) {
 			if s.stop != nil {
 				x.lost()
 			}
-			c.stopListening(s)
+			c.stopListening(x, s)
 		}
 	}()
 	for l.ctx.Err() == nil {
@@ -102,14 +102,14 @@ func (c *connection) subscribe(l *link, have map[*endpoint]*standing) {
 		if i < len(errs) {
 			err = errs[i]
 		}
-		have[e] = c.stands(e, have[e], err)
+		have[e] = c.stands(l, e, have[e], err)
 	}
 }
 
 // stands notes how a subscription went.
-func (c *connection) stands(e *endpoint, before *standing, err error) *standing {
+func (c *connection) stands(l *link, e *endpoint, before *standing, err error) *standing {
 	if err == nil {
-		e.ready()
+		e.joined(l)
 		return &standing{id: e.subscription}
 	}
 	e.refused(err)

@@ -50,8 +50,9 @@ func (r *requester) start(ctx context.Context) {
 	if r.e.op == OpWrite {
 		suffix = "/set"
 	}
-	r.subs = newSubscriptions(r.e.cell, func() { r.e.ready() })
+	r.subs = newSubscriptions(r.e.cell)
 	r.subs.add(ctx, r.e.m.opts.Bus, r.e.cfg.Topic+suffix, byte(r.e.cfg.QoS), r.take)
+	r.subs.stands()
 }
 
 func (r *requester) finish() {

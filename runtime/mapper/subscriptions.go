@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/millwright/millwright/internal/spec"
 )
 
-// subscriptions are one resource's on the bus. Those that fail are tried again until they stand.
+// subscriptions are one resource's on the bus and on connections. Those that fail are tried again until
+// they stand. While all of them do the resource is enabled, else pending.
 type subscriptions struct {
 	cell   *cell
-	all    func() // called whenever all of them stand
 	trying sync.WaitGroup
 	cancel []context.CancelFunc
 
@@ -19,7 +21,9 @@ type subscriptions struct {
 	stops   []func()
 }
 
-func newSubscriptions(c *cell, all func()) *subscriptions { return &subscriptions{cell: c, all: all} }
+// newSubscriptions makes an empty set. It is not complete before stands was called once more than for
+// what was added: by who has added all.
+func newSubscriptions(c *cell) *subscriptions { return &subscriptions{cell: c, missing: 1} }
 
 // add makes one more subscription, in the background. All adds come before stop.
 func (s *subscriptions) add(ctx context.Context, bus Bus, filter string, qos byte, deliver func(Message)) {
@@ -55,16 +59,16 @@ func (s *subscriptions) lacks() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.missing++
+	s.cell.is(spec.StatePending)
 }
 
 // stands notes that one of those is there.
 func (s *subscriptions) stands() {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.missing--
-	complete := s.missing == 0
-	s.mu.Unlock()
-	if complete {
-		s.all()
+	if s.missing == 0 {
+		s.cell.is(spec.StateEnabled)
 	}
 }
 

@@ -305,6 +305,9 @@ func TestFullOutbox(t *testing.T) {
 		began := time.Now()
 		for n := range int64(outboxLimit + 101) { // one is on its way
 			r.machine.push("temp", Result{Value: n})
+			if n == 0 {
+				pass(0)
+			}
 		}
 		if took := time.Since(began); took > 0 {
 			t.Errorf("pushing to a full outbox took %v", took)

@@ -46,8 +46,11 @@ func TestMaximumPacketSize(t *testing.T) {
 
 func TestPublishLength(t *testing.T) {
 	for _, m := range []mapper.Message{
-		{Topic: "a"}, {Topic: "a", QoS: 1, Payload: make([]byte, 121)}, {Topic: "a", QoS: 1, Payload: make([]byte, 122)},
-		{Topic: "a/b", QoS: 2, Retain: true, Payload: make([]byte, 20000)}, {Topic: "a/b", Payload: make([]byte, 3<<20)},
+		{Topic: "a"},
+		{Topic: "a", QoS: 1, Payload: make([]byte, 121)},
+		{Topic: "a", QoS: 1, Payload: make([]byte, 122)},
+		{Topic: "a/b", QoS: 2, Retain: true, Payload: make([]byte, 20000)},
+		{Topic: "a/b", Payload: make([]byte, 3<<20)},
 	} {
 		packet := packets.NewControlPacket(packets.PUBLISH)
 		packet.Content = &packets.Publish{Topic: m.Topic, Payload: m.Payload, QoS: m.QoS, PacketID: 1, Properties: &packets.Properties{}}
