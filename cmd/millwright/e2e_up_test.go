@@ -71,3 +71,20 @@ func TestEndToEndPasswordOfAnInterruptedStart(t *testing.T) {
 	i.up("--admin-password-file", filepath.Join(i.dir, "gone"))
 	i.stop()
 }
+
+// TestEndToEndWrongPort asks the broker and, with TLS, the plain API: both answers help.
+func TestEndToEndWrongPort(t *testing.T) {
+	t.Parallel()
+	i := newInstance(t)
+	i.up()
+	for address, hint := range map[string]string{
+		"http://" + i.mqtt:  "if it is the MQTT broker",
+		"https://" + i.mqtt: "if it is the MQTT broker",
+		"https://" + i.http: "try http://" + i.http,
+	} {
+		if _, stderr, code := i.run("get", "services", "--url", address); code != 1 || !strings.Contains(stderr, hint) {
+			t.Errorf("%s: exit %d: %s", address, code, stderr)
+		}
+	}
+	i.stop()
+}

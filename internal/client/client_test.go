@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -188,6 +189,84 @@ func TestUnreachable(t *testing.T) {
 	cancel()
 	if _, err := c.Plan(ctx, plan.Request{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error after cancel is %v", err)
+	}
+}
+
+// A port that speaks something else is told so.
+func TestWrongPort(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	_, plainAddress, _ := strings.Cut(plain.URL, "//")
+	for name, test := range map[string]struct{ url, hint string }{
+		"https to a plain port":     {"https://" + plainAddress, "try http://" + plainAddress},
+		"http, and it hangs up":     {"http://" + foreignServer(t, ""), "MQTT broker"},
+		"http, and it says else":    {"http://" + foreignServer(t, "\x20\x02\x00\x00\n"), "MQTT broker"},
+		"https, and it hangs up":    {"https://" + foreignServer(t, ""), "MQTT broker"},
+		"https, and it says else":   {"https://" + foreignServer(t, "\x20\x02\x00\x00\n"), "does not speak"},
+		"https, and it speaks HTTP": {"https://" + foreignServer(t, "HTTP/1.1 400 Bad Request\r\n\r\n"), "try http://"},
+	} {
+		_, err := connect(t, Settings{URL: test.url}).Apply(t.Context(), plan.Request{})
+		var e *spec.Error
+		if !errors.As(err, &e) || e.Kind != spec.Unavailable || !strings.Contains(e.Hint, test.hint) {
+			t.Errorf("%s: error is %v, hint %q", name, err, e.Hint)
+		}
+	}
+}
+
+// foreignServer reads a line of each connection, says something and hangs up.
+func foreignServer(t *testing.T, says string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() }) // ends the goroutine
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1<<16)) // a client that went away is no failure here
+			_, _ = io.WriteString(conn, says)
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// A context file that is named but not there is the reason for asking the wrong address.
+func TestAbsentConfig(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "absent")
+	getenv := func(name string) string { return map[string]string{"MILLWRIGHT_CONFIG": path}[name] }
+	s, _, err := Resolve(Given{}, getenv)
+	if err != nil || s.absentConfig != path {
+		t.Fatalf("settings %+v, %v", s, err)
+	}
+	s.URL = "https://" + foreignServer(t, "")
+	var e *spec.Error
+	if _, err := connect(t, s).Users().Get(t.Context(), "x"); !errors.As(err, &e) || !strings.Contains(e.Hint, path) {
+		t.Errorf("error is %v", err)
+	}
+	if s, _, err := Resolve(Given{URL: "http://a"}, getenv); err != nil || s.absentConfig != "" {
+		t.Errorf("settings %+v, %v", s, err)
+	}
+	if _, _, err := Resolve(Given{Context: "plant"}, getenv); !errors.As(err, &e) || !strings.Contains(e.Hint, "does not exist") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestAlive(t *testing.T) {
+	c := serve(t, map[string]http.HandlerFunc{"GET /healthz": func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("a token was sent")
+		}
+	}})
+	if !c.Alive(t.Context()) {
+		t.Error("it is not alive")
+	}
+	if serve(t, nil).Alive(t.Context()) || connect(t, Settings{URL: "http://" + foreignServer(t, "")}).Alive(t.Context()) {
+		t.Error("something else is alive")
 	}
 }
 

@@ -109,11 +109,11 @@ func saveContext(path, name string, context Context, makeCurrentIfNone bool) err
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return notWritten(path, err)
 	}
-	unlock, err := lockedfile.MutexAt(path + ".lock").Lock()
+	lock, err := lockedfile.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return notWritten(path, err)
 	}
-	defer unlock()
+	defer lock.Close() //nolint:errcheck // it holds nothing; closing unlocks it
 	all, _, err := LoadContexts(path)
 	if err != nil {
 		return err

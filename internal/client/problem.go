@@ -131,31 +131,53 @@ func loginHint(loggedIn bool) string {
 
 // unreachable says why no answer came. It keeps the cause: a refused connection is tried again.
 func (c *Client) unreachable(request *http.Request, err error) error {
+	where := c.base.Redacted()
+	switch {
+	case request.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded):
+		return spec.Errorf(spec.Unavailable, "cannot wait longer for %s: no answer in time: %w", where, context.DeadlineExceeded)
+	case errors.Is(err, context.Canceled):
+		return spec.Errorf(spec.Unavailable, "stopped before %s answered: %w", where, context.Canceled)
+	}
+	e := spec.Errorf(spec.Unavailable, "cannot reach %s: %w", where, innermost(err))
+	if absent := c.settings.absentConfig; absent != "" {
+		return e.WithHint("%s stands in for an address that nothing gives: MILLWRIGHT_CONFIG names %q, which does not exist", where, absent)
+	}
+	if hint := c.unreachableHint(err); hint != "" {
+		return e.WithHint("%s", hint)
+	}
+	return e
+}
+
+// unreachableHint says what to do about it; empty where that is not known.
+func (c *Client) unreachableHint(err error) string {
 	var (
 		authority x509.UnknownAuthorityError
 		name      x509.HostnameError
 		record    tls.RecordHeaderError
 		lookup    *net.DNSError
 	)
-	where := c.base.Redacted()
-	e := spec.Errorf(spec.Unavailable, "cannot reach %s: %w", where, innermost(err))
 	switch {
-	case request.Context().Err() != nil && errors.Is(err, context.DeadlineExceeded):
-		return spec.Errorf(spec.Unavailable, "cannot wait longer for %s: no answer in time: %w", where, context.DeadlineExceeded)
-	case errors.Is(err, context.Canceled):
-		return spec.Errorf(spec.Unavailable, "stopped before %s answered: %w", where, context.Canceled)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return e.WithHint("start an instance with `millwright up`, or name another by --url or --context")
+		return "start an instance with `millwright up`, or name another by --url or --context"
 	case errors.As(err, &authority):
-		return e.WithHint("give the certificate authority of the instance by --ca-path")
+		return "give the certificate authority of the instance by --ca-path"
 	case errors.As(err, &name):
-		return e.WithHint("use the name that the certificate is for")
-	case errors.As(err, &record):
-		return e.WithHint("the port does not speak TLS: try http://%s", c.base.Host)
+		return "use the name that the certificate is for"
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return "the port does not speak TLS: try http://" + c.base.Host
 	case errors.As(err, &lookup):
-		return e.WithHint("check the name %q in --url or the context", lookup.Name)
+		return fmt.Sprintf("check the name %q in --url or the context", lookup.Name)
+	case speaksNoHTTP(err):
+		return "what listens there does not speak HTTP; if it is the MQTT broker, give the address of the API, such as http://127.0.0.1:8080"
 	}
-	return e
+	return ""
+}
+
+// speaksNoHTTP recognises what another protocol's server does about a request: it hangs up,
+// or answers something else. net/http has no error value for the latter.
+func speaksNoHTTP(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		strings.Contains(err.Error(), "malformed HTTP")
 }
 
 // innermost drops net/http's prefix, which repeats method and URL.

@@ -2,7 +2,9 @@ package client
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -22,6 +24,8 @@ type Settings struct {
 	Password string
 	CA       []byte // PEM; empty: the system's authorities
 	Context  string // the context that they were taken from; empty: none
+
+	absentConfig string // what MILLWRIGHT_CONFIG names, where that is the reason that there is no context
 }
 
 // Given is what one source of settings says; empty fields say nothing.
@@ -73,6 +77,9 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 	if context.URL != "" && sameURL(s.URL, context.URL) {
 		s.Context, s.CA, s.Token = name, []byte(context.CA), context.Token
 	}
+	if explicit.URL == "" && env.URL == "" && context.URL == "" {
+		s.absentConfig = absent(getenv("MILLWRIGHT_CONFIG"))
+	}
 	s.authenticate(explicit, env)
 	if path := cmp.Or(explicit.CAPath, env.CAPath); path != "" {
 		if s.CA, err = os.ReadFile(path); err != nil {
@@ -83,6 +90,17 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 		warnings = append(warnings, fmt.Sprintf("%s is not encrypted: token and data travel readably", s.URL))
 	}
 	return s, warnings, nil
+}
+
+// absent returns path if it names a file that does not exist.
+func absent(path string) string {
+	if path == "" {
+		return ""
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return path
 }
 
 // authenticate takes the first source that says who asks; the context's token stays if none does.
@@ -107,7 +125,7 @@ func chooseContext(all Contexts, path string, explicit, env Given) (string, Cont
 		c, ok := all.Contexts[name]
 		if !ok {
 			return "", Context{}, spec.Errorf(spec.Invalid, "cannot find context %q in %q", name, path).
-				WithHint("%s", known(all))
+				WithHint("%s", known(all, path))
 		}
 		return name, c, nil
 	}
@@ -125,19 +143,22 @@ func chooseContext(all Contexts, path string, explicit, env Given) (string, Cont
 		c, ok := all.Contexts[all.Current]
 		if !ok {
 			return "", Context{}, spec.Errorf(spec.Invalid, "cannot find the current context %q in %q", all.Current, path).
-				WithHint("%s", known(all))
+				WithHint("%s", known(all, path))
 		}
 		return all.Current, c, nil
 	case len(names) > 1:
 		return "", Context{}, spec.Errorf(spec.Invalid, "cannot choose among the contexts of %q: none is current", path).
-			WithHint("%s; name one by --context", known(all))
+			WithHint("%s; name one by --context", known(all, path))
 	case len(names) == 1:
 		return names[0], all.Contexts[names[0]], nil
 	}
 	return "", Context{}, nil
 }
 
-func known(all Contexts) string {
+func known(all Contexts, path string) string {
+	if absent(path) != "" {
+		return "that file does not exist: log in with `millwright login`, or look at MILLWRIGHT_CONFIG"
+	}
 	if len(all.Contexts) == 0 {
 		return "it holds none: log in with `millwright login`"
 	}

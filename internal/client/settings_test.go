@@ -126,9 +126,11 @@ func TestSaveContext(t *testing.T) {
 	if err != nil || warning != "" || all.Current != "a" || strings.Join(all.Names(), "") != "ab" {
 		t.Errorf("got %+v, %q, %v", all, warning, err)
 	}
-	info, err := os.Stat(path)
-	if err != nil || (runtime.GOOS != "windows" && info.Mode().Perm() != 0o600) {
-		t.Errorf("mode is %v, %v", info.Mode(), err)
+	for _, file := range []string{path, path + ".lock"} {
+		info, err := os.Stat(file)
+		if err != nil || (runtime.GOOS != "windows" && info.Mode().Perm() != 0o600) {
+			t.Errorf("%s: %v, %v", file, info, err)
+		}
 	}
 	if err := SaveContext("bad name", Context{URL: "https://a"}, true); spec.KindOf(err) != spec.Invalid {
 		t.Errorf("bad name: %v", err)
