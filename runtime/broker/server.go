@@ -73,8 +73,8 @@ func (b *Broker) housekeep(ctx context.Context) {
 			b.publishSys(ctx, time.Since(started))
 			b.retained.expire(time.Now())
 		}
-		for _, w := range b.expire(time.Now()) {
-			b.publishWill(ctx, w)
+		for _, w := range b.expire(time.Now()) { // a full subscriber holds up its will only; Run waits for them
+			b.connections.Go(func() { b.publishWill(ctx, w) })
 		}
 		select {
 		case <-ctx.Done():

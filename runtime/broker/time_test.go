@@ -237,3 +237,81 @@ func TestNetworkPublisherBackPressure(t *testing.T) {
 		}
 	})
 }
+
+// A will whose subscriber stands still holds up neither other wills nor the end of sessions.
+func TestTimeWillBlocked(t *testing.T) {
+	inFakeTime(t, Limits{LocalMessages: 1}, []spec.Identity{identityOf("a", "rw #")}, func(t *testing.T, b *Broker, l *pipes) {
+		gate, wills := make(chan struct{}), make(chan time.Time, 10)
+		stopStuck, err := b.Subscribe(t.Context(), "a", "stuck", 1, func(Message) { <-gate })
+		if err != nil {
+			t.Fatal(err)
+		}
+		stop, err := b.Subscribe(t.Context(), "a", "will", 1, func(Message) { wills <- time.Now() })
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(t, b, "stuck")
+		for i, topic := range []string{"stuck", "will"} {
+			w := l.dial(t)
+			pk := connectPacket("a", topic)
+			pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = 100, true
+			pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillQos = true, topic, 1
+			pk.Connect.WillProperties.WillDelayInterval = uint32(10 + 2*i)
+			w.send(pk)
+			w.expect(packets.Connack)
+			w.nc.Close()
+		}
+		begin := time.Now()
+		if late := (<-wills).Sub(begin); late > 14*time.Second {
+			t.Errorf("the second will came after %s", late)
+		}
+		close(gate)
+		stopStuck()
+		stop()
+	})
+}
+
+// A client whose message all but one subscriber have, when its connection breaks, may send
+// it again: at QoS 2 nobody gets it twice.
+func TestTimeConflict(t *testing.T) {
+	inFakeTime(t, Limits{LocalMessages: 1}, []spec.Identity{identityOf("a", "rw #")}, func(t *testing.T, b *Broker, l *pipes) {
+		gate, got := make(chan struct{}), make(chan string, 10)
+		stopStuck, err := b.Subscribe(t.Context(), "a", "x", 2, func(Message) { <-gate })
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(t, b, "x")
+		stop, err := b.Subscribe(t.Context(), "a", "x", 2, func(m Message) { got <- string(m.Payload) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		connect := func() *wire {
+			w := l.dial(t)
+			pk := connectPacket("a", "c")
+			pk.Connect.Clean = false
+			pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = 100, true
+			w.send(pk)
+			w.expect(packets.Connack)
+			return w
+		}
+		w := connect()
+		w.publish("x", "once", 2, 7)
+		synctest.Wait()
+		w.nc.Close()
+		w = connect() // takes the session over; the publish gives up
+		synctest.Wait()
+		if n := b.Stats().MessagesDropped; n != 1 {
+			t.Errorf("%d dropped", n)
+		}
+		w.publish("x", "once", 2, 7)
+		if ack := w.expect(packets.Pubrec); ack.ReasonCode != 0 {
+			t.Errorf("PUBREC %#x", ack.ReasonCode)
+		}
+		close(gate)
+		stopStuck()
+		stop()
+		if len(got) != 1 {
+			t.Errorf("delivered %d times", len(got))
+		}
+	})
+}
