@@ -23,7 +23,9 @@ func (m *message) forward(p *packets.Properties) {
 	}
 }
 
-// publish takes a client's message in. It is acknowledged after it was routed.
+// publish takes a client's message in. It is acknowledged after it was routed and, if it is
+// retained, written. A QoS 2 message that was routed is not routed again, even if the
+// connection ends before its acknowledgement.
 func (c *conn) publish(pk packets.Packet) error {
 	if err := c.resolveAlias(&pk); err != nil {
 		return err
@@ -34,7 +36,7 @@ func (c *conn) publish(pk packets.Packet) error {
 	qos := pk.FixedHeader.Qos
 	if qos == 2 {
 		if _, again := c.session.received[pk.PacketID]; again {
-			return c.answerPublish(pk, packets.CodeSuccess)
+			return c.confirm(pk)
 		}
 		if len(c.session.received) >= c.b.limits.Inflight {
 			return packets.ErrReceiveMaximum
@@ -44,10 +46,25 @@ func (c *conn) publish(pk packets.Packet) error {
 	if err != nil {
 		return err
 	}
-	if qos == 2 && code.Code < packets.ErrUnspecifiedError.Code {
+	if code.Code >= packets.ErrUnspecifiedError.Code {
+		return c.answerPublish(pk, code)
+	}
+	if qos == 2 {
 		c.session.received[pk.PacketID] = struct{}{}
 	}
-	return c.answerPublish(pk, code)
+	return c.confirm(pk)
+}
+
+// confirm acknowledges a message that was routed; a retained one when it stands in the log
+// file, so that it outlives the process (not a loss of power: see retainedlog.go). Where the
+// disk fails, the connection ends instead, and the client sends it again.
+func (c *conn) confirm(pk packets.Packet) error {
+	if pk.FixedHeader.Retain && pk.FixedHeader.Qos > 0 {
+		if err := c.b.retained.awaitWritten(c.ctx); err != nil {
+			return errors.Join(packets.ErrImplementationSpecificError, err)
+		}
+	}
+	return c.answerPublish(pk, packets.CodeSuccess)
 }
 
 // takeIn routes the message and returns the code to acknowledge it with. An error ends the connection.
@@ -63,8 +80,8 @@ func (c *conn) takeIn(pk packets.Packet) (packets.Code, error) {
 		err = c.b.route(c.ctx, m, m.QoS == 0)
 	}
 	switch {
-	case err == nil:
-		return packets.CodeSuccess, nil
+	case err == nil, spec.KindOf(err) == spec.Conflict:
+		return packets.CodeSuccess, nil // in conflict one copy was dropped, and counted; the others have theirs
 	case c.ctx.Err() != nil || m.QoS == 0 && spec.KindOf(err) != spec.Forbidden:
 		return packets.Code{}, err
 	}

@@ -22,6 +22,9 @@ type retained struct {
 	system   map[string]*message // $SYS
 	bytes    int
 	dirty    map[string]struct{} // changed since they were last written to disk
+	next     *round              // those who wait for the next writing; nil for nobody
+
+	wanted chan struct{} // holds a token when somebody waits
 
 	// of the goroutine that persists
 	dir       string

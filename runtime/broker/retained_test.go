@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -140,6 +141,67 @@ func TestRetainedAfterRestart(t *testing.T) {
 	w.subscribe(0, "x")
 	if pk := w.expectMessage("x", "kept"); !pk.FixedHeader.Retain {
 		t.Error("not marked as retained")
+	}
+}
+
+// What was acknowledged outlives kill -9: the directory is opened as it is at that moment.
+func TestRetainedAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	p := startOptions(t, Options{Dir: dir}, newControl(identityOf("a", "rw #")))
+	w := p.connect(t, "a", "c")
+	kept := func(topic string) string {
+		value := ""
+		openTestRetained(t, dir).match(topic, func(m *message) { value = string(m.Payload) })
+		return value
+	}
+	for n := range 50 {
+		for qos, answer := range map[byte]byte{1: packets.Puback, 2: packets.Pubrec} {
+			topic, value := fmt.Sprint("q", qos), fmt.Sprint("v", n)
+			id := uint16(n)*2 + uint16(qos)
+			w.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true, Qos: qos}, PacketID: id, TopicName: topic, Payload: []byte(value)})
+			w.expect(answer)
+			if got := kept(topic); got != value {
+				t.Fatalf("%s was acknowledged, on disk is %q", value, got)
+			}
+		}
+	}
+}
+
+// A disk that fails acknowledges nothing, and what was not written is written when it is back.
+func TestRetainedDiskFails(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows renames no directory that has an open file")
+	}
+	dir := t.TempDir()
+	p := startOptions(t, Options{Dir: dir}, newControl(identityOf("a", "rw #")))
+	w := p.connect(t, "a", "c")
+	publish := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Retain: true, Qos: 1}, PacketID: 1, TopicName: "x", Payload: []byte("kept")}
+	w.send(publish)
+	w.expect(packets.Puback)
+	lost := dir + ".lost"
+	if err := os.Rename(dir, lost); err != nil {
+		t.Fatal(err)
+	}
+	publish.Payload = make([]byte, compactMinimum-1000) // more than the file may grow by
+	w.send(publish)
+	w.expect(packets.Puback)
+	publish.Payload = publish.Payload[:10_000]
+	w.send(publish)
+	w.expect(packets.Puback)
+	w.send(publish) // now the file must be written anew, where no directory is
+	if reason := w.expectEnd(); reason != packets.ErrImplementationSpecificError.Code {
+		t.Errorf("DISCONNECT %#x", reason)
+	}
+	if err := os.Rename(lost, dir); err != nil {
+		t.Fatal(err)
+	}
+	w = p.connect(t, "a", "c")
+	publish.TopicName = "y"
+	w.send(publish)
+	w.expect(packets.Puback)
+	r := openTestRetained(t, dir)
+	if r.count() != 2 || len(r.messages["x"].Payload) != 10_000 {
+		t.Errorf("%d kept", r.count())
 	}
 }
 

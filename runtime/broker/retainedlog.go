@@ -24,10 +24,13 @@ import (
 )
 
 // The retained messages' file is a log of the last value of each topic that changed, written
-// every persistEvery and written anew when it has grown to twice what it must hold. It is
-// synced when written anew and at a graceful stop only: after kill -9 of the process the
-// last persistEvery is missing, after a loss of power perhaps more. Each record carries a
-// checksum; what follows the first broken one is ignored, and said so.
+// every persistEvery, and at once where a client waits for its acknowledgement (QoS 1 and 2);
+// all who wait at the same time wait for one write. It is written anew when it has grown to
+// twice what it must hold. After kill -9 of the process nothing acknowledged is missing, and
+// of the rest the last persistEvery. The file is synced when written anew and at a graceful
+// stop only: a loss of power may take what the operating system had not written back, even
+// if it was acknowledged. Each record carries a checksum; what follows the first broken one
+// is ignored, and said so.
 const (
 	retainedFile   = "retained.log"
 	retainedMagic  = "millwright retained 1\n"
@@ -49,6 +52,7 @@ func openRetained(dir string, limits Limits, log *slog.Logger) (*retained, error
 	r := &retained{
 		maxMessages: limits.RetainedMessages, maxBytes: limits.RetainedBytes, log: log, dir: dir,
 		messages: map[string]*message{}, system: map[string]*message{}, dirty: map[string]struct{}{},
+		wanted: make(chan struct{}, 1),
 	}
 	f, err := os.Open(r.path())
 	switch {
@@ -140,16 +144,54 @@ func (r *retained) persist(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := r.flush(); err != nil && failing.allow() {
-				r.log.Error("cannot keep the retained messages on disk", "file", r.path(), "error", err)
-			}
+		case <-r.wanted:
+		}
+		if err := r.flush(); err != nil && failing.allow() {
+			r.log.Error("cannot keep the retained messages on disk", "file", r.path(), "error", err)
 		}
 	}
 }
 
-// flush writes what changed. After an error the file is written anew by the next one.
+// round is one writing that somebody waits for.
+type round struct {
+	done chan struct{} // closed when it is over
+	err  error
+}
+
+// awaitWritten returns when everything that was set before stands in the file, or with the
+// error that kept it out. While nobody persists it waits until ctx ends.
+func (r *retained) awaitWritten(ctx context.Context) error {
+	r.mu.Lock()
+	if r.next == nil {
+		r.next = &round{done: make(chan struct{})}
+	}
+	mine := r.next
+	r.mu.Unlock()
+	select {
+	case r.wanted <- struct{}{}:
+	default:
+	}
+	select {
+	case <-mine.done:
+		return mine.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// flush writes what changed and tells who waits for it. After an error the file is written
+// anew by the next one.
 func (r *retained) flush() error {
-	changed := r.changes()
+	changed, waiting := r.changes()
+	err := r.write(changed)
+	if waiting != nil {
+		waiting.err = err
+		close(waiting.done)
+	}
+	return err
+}
+
+func (r *retained) write(changed map[string]*message) error {
 	if len(changed) == 0 && r.file != nil {
 		return nil
 	}
@@ -160,7 +202,7 @@ func (r *retained) flush() error {
 	for topic, m := range changed {
 		var err error
 		if out, err = appendRecord(out, topic, m); err != nil {
-			return err
+			return errors.Join(err, r.abandon())
 		}
 	}
 	n, err := r.file.Write(out)
@@ -171,8 +213,8 @@ func (r *retained) flush() error {
 	return nil
 }
 
-// changes takes over what is dirty; a nil message was removed.
-func (r *retained) changes() map[string]*message {
+// changes takes over what is dirty, where a nil message was removed, and who waits for it.
+func (r *retained) changes() (map[string]*message, *round) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	changed := make(map[string]*message, len(r.dirty))
@@ -180,7 +222,9 @@ func (r *retained) changes() map[string]*message {
 		changed[topic] = r.messages[topic]
 	}
 	clear(r.dirty)
-	return changed
+	waiting := r.next
+	r.next = nil
+	return changed, waiting
 }
 
 // compact writes the file anew, beside the old one, and puts it in its place.
