@@ -1,6 +1,6 @@
 package spec
 
-// RoleAdmin is the built-in role: "#" readWrite in both contexts. It cannot be changed or deleted.
+// RoleAdmin is the built-in role: "#" readWrite in both contexts, and "$SYS/#" read. It cannot be changed or deleted.
 const RoleAdmin = "admin"
 
 // Role is the desired state of a named set of permissions. A nil list keeps what is there;

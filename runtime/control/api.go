@@ -189,7 +189,8 @@ func (c *Control) callerFrom(r *http.Request) (*caller, error) {
 func bearer(r *http.Request) (string, error) {
 	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") || secret == "" {
-		return "", spec.Errorf(spec.Unauthorised, "cannot do that for nobody: the request has no token")
+		return "", spec.Errorf(spec.Unauthorised, "cannot tell who sends the request: it has no token").
+			WithHint("send \"Authorization: Bearer TOKEN\" with a token of POST %s/login or POST %s/tokens", apiRoot, apiRoot)
 	}
 	return strings.TrimSpace(secret), nil
 }

@@ -2,14 +2,11 @@ package control
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -38,9 +35,7 @@ const (
 	heartbeat = 15 * time.Second
 	// writeTimeout ends a stream whose reader is stuck.
 	writeTimeout = 30 * time.Second
-	// messageQueue is how far a reader may fall behind before it misses messages.
-	messageQueue = 10_000
-	maxFilters   = 100
+	maxFilters = 100
 )
 
 type streamInput struct {
@@ -62,7 +57,7 @@ func (c *Control) registerStreams(api huma.API) {
 	register(c, api, operation{
 		id: "events", method: http.MethodGet, path: "/events", summary: "Stream what was applied and which services changed their state (server-sent events)",
 	}, func(ctx context.Context, in *streamInput) (*streamOutput, error) {
-		return streamRing(ctx, c, c.events, in.LastEventID), nil
+		return streamRing(ctx, c, c.events, in.LastEventID)
 	})
 	register(c, api, operation{
 		id: "logs", method: http.MethodGet, path: "/logs", summary: "Stream the log (server-sent events)",
@@ -70,7 +65,7 @@ func (c *Control) registerStreams(api huma.API) {
 		if c.opts.Logs == nil {
 			return nil, spec.Errorf(spec.Unavailable, "cannot stream the log: this process keeps none")
 		}
-		return streamRing(ctx, c, c.opts.Logs.lines, in.LastEventID), nil
+		return streamRing(ctx, c, c.opts.Logs.lines, in.LastEventID)
 	})
 	for _, path := range []string{"/messages", "/events", "/logs"} {
 		api.OpenAPI().Paths[apiRoot+path].Get.Responses["200"] = &huma.Response{
@@ -128,7 +123,10 @@ func (c *Control) stillMay(ctx context.Context, r *http.Request, check func(*cal
 }
 
 // streamRing follows a ring from the event that the client saw last.
-func streamRing[T any](ctx context.Context, c *Control, r *ring[T], last string) *streamOutput {
+func streamRing[T any](ctx context.Context, c *Control, r *ring[T], last string) (*streamOutput, error) {
+	if err := c.openStream(ctx); err != nil {
+		return nil, err
+	}
 	return &streamOutput{Body: func(hctx huma.Context) {
 		request, _ := humago.Unwrap(hctx)
 		e := startEvents(hctx)
@@ -157,7 +155,7 @@ func streamRing[T any](ctx context.Context, c *Control, r *ring[T], last string)
 			}
 		}
 		c.opts.Log.Debug("a stream ended", "path", request.URL.Path, "error", err)
-	}}
+	}}, nil
 }
 
 func (c *Control) heartbeat(ctx context.Context, e *events, r *http.Request, check func(*caller) error) error {
@@ -181,31 +179,11 @@ func checkFilters(filters []string) error {
 
 func mayRead(who *caller, filters []string) error {
 	for _, filter := range filters {
-		if !who.allows(spec.MQTT, spec.Read, filter) {
-			return spec.Errorf(spec.Forbidden, "user %q may not read %q", who.username, filter).
-				WithHint("ask an administrator for the permission {resource: %q, operation: read, context: mqtt}", filter)
+		if err := who.may(spec.MQTT, spec.Read, filter); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// feed is a bounded queue between the broker and one reader: a slow reader misses messages,
-// is told how many, and holds nobody back.
-type feed struct {
-	queue   chan spec.MessageView
-	dropped atomic.Int64
-}
-
-func (f *feed) deliver(m Message) {
-	v := spec.MessageView{Time: time.Now().UTC(), Topic: m.Topic, QoS: m.QoS, Retain: m.Retain, Payload: string(m.Payload)}
-	if !utf8.Valid(m.Payload) {
-		v.Payload, v.PayloadBase64 = base64.StdEncoding.EncodeToString(m.Payload), true
-	}
-	select {
-	case f.queue <- v:
-	default:
-		f.dropped.Add(1)
-	}
 }
 
 func (c *Control) streamMessages(ctx context.Context, in *messagesInput) (*streamOutput, error) {
@@ -218,7 +196,10 @@ func (c *Control) streamMessages(ctx context.Context, in *messagesInput) (*strea
 	if err := mayRead(callerOf(ctx), in.Filter); err != nil {
 		return nil, err
 	}
-	f := &feed{queue: make(chan spec.MessageView, messageQueue)}
+	if err := c.openStream(ctx); err != nil {
+		return nil, err
+	}
+	f := newFeed()
 	var stops []func()
 	stop := func() {
 		for _, s := range stops {
@@ -260,6 +241,7 @@ func (c *Control) pump(ctx context.Context, hctx huma.Context, in *messagesInput
 		case <-ctx.Done():
 			return
 		case v := <-f.queue:
+			f.taken(v)
 			if v.Retain && resumed {
 				continue
 			}

@@ -17,8 +17,8 @@ type loginOutput struct{ Body spec.LoginReply }
 
 type tokenOutput struct{ Body spec.TokenSecret }
 
-// registerTokens: everybody who is logged in sees, makes and revokes their own tokens;
-// others' only with permission on the route.
+// registerTokens: everybody who is logged in sees, makes and revokes their own tokens, and
+// a narrowed token itself; others only with permission on the route.
 func (c *Control) registerTokens(api huma.API) {
 	register(c, api, operation{
 		id: "login", method: http.MethodPost, path: "/login", summary: "Trade a password for a token of 12 hours",
@@ -79,6 +79,13 @@ func (c *Control) changeTokens(ctx context.Context, change func(*transaction) er
 	return nil
 }
 
+// mayUse reports whether the caller may see or revoke a token: its user's own, or, if it is
+// narrowed itself, only itself, unless it has permission on the token's route.
+func (c *caller) mayUse(op spec.Operation, t tokenRecord) bool {
+	own := t.Username == c.username && (len(c.narrowed) == 0 || t.ID == c.tokenID)
+	return own || c.allows(spec.HTTP, op, tokensRoute+"/"+t.ID)
+}
+
 // ownToken finds a token of the caller, or anybody's with permission on its route.
 func (c *Control) ownToken(ctx context.Context, op spec.Operation, id string) (tokenRecord, error) {
 	who := callerOf(ctx)
@@ -86,7 +93,7 @@ func (c *Control) ownToken(ctx context.Context, op spec.Operation, id string) (t
 	if err != nil {
 		return t, err
 	}
-	if !ok || t.Username != who.username && !who.allows(spec.HTTP, op, tokensRoute+"/"+id) {
+	if !ok || !who.mayUse(op, t) {
 		return t, notFound("token", id)
 	}
 	return t, nil
@@ -100,7 +107,7 @@ func (c *Control) listTokens(ctx context.Context, in *listInput) (*listOutput[sp
 	who := callerOf(ctx)
 	views := map[string]spec.TokenView{}
 	for _, t := range all {
-		if t.Username == who.username || who.allows(spec.HTTP, spec.Read, tokensRoute+"/"+t.ID) {
+		if who.mayUse(spec.Read, t) {
 			views[t.ID] = viewOfToken(t)
 		}
 	}
@@ -138,6 +145,7 @@ func (c *Control) createToken(ctx context.Context, in *rawBody) (*tokenOutput, e
 		return nil, err
 	}
 	t, secret := newToken(who.username, req.Name, life, time.Now())
+	t.ExpiresAt = who.latest(t.ExpiresAt)
 	t.Permissions = slices.Clone(req.Permissions)
 	if len(t.Permissions) == 0 {
 		t.Permissions = slices.Clone(who.narrowed) // a narrow token makes no wide one
@@ -146,6 +154,16 @@ func (c *Control) createToken(ctx context.Context, in *rawBody) (*tokenOutput, e
 		return nil, err
 	}
 	return &tokenOutput{spec.TokenSecret{TokenView: viewOfToken(t), Token: secret}}, nil
+}
+
+// latest bounds a new token's expiry by that of the named token that makes it, so that
+// nobody keeps for ever what was given for a time. A log-in's token bounds nothing: its
+// person gave the password.
+func (c *caller) latest(expires time.Time) time.Time {
+	if c.tokenName != "" && !c.expires.IsZero() && c.expires.Before(expires) {
+		return c.expires
+	}
+	return expires
 }
 
 func (c *Control) mayHoldTokens(who *caller) error {

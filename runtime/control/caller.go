@@ -17,6 +17,8 @@ import (
 type caller struct {
 	username    string
 	tokenID     string
+	tokenName   string            // empty: a log-in's
+	expires     time.Time         // of the token; zero: never
 	permissions []spec.Permission // the user's, roles resolved
 	// narrowed are the token's own; an empty list does not narrow anything.
 	narrowed []spec.Permission
@@ -30,12 +32,32 @@ func (c *caller) allows(context spec.Context, op spec.Operation, resource string
 }
 
 // route returns a Forbidden error unless the caller may use the route.
-func (c *caller) route(op spec.Operation, path string) error {
-	if c.allows(spec.HTTP, op, path) {
+func (c *caller) route(op spec.Operation, path string) error { return c.may(spec.HTTP, op, path) }
+
+// may returns a Forbidden error unless the caller may do it; its hint says whose permission
+// is missing, the user's or the token's.
+func (c *caller) may(context spec.Context, op spec.Operation, resource string) error {
+	if c.allows(context, op, resource) {
 		return nil
 	}
-	return spec.Errorf(spec.Forbidden, "user %q may not %s %s", c.username, op, path).
-		WithHint("ask an administrator for the permission {resource: %s, operation: %s, context: http}", path, op)
+	refused := spec.Errorf(spec.Forbidden, "%s may not %s %s", c.lacking(context, op, resource), op, resource)
+	if c.narrowedAway(context, op, resource) {
+		return refused.WithHint("the token holds only a part of its user's permissions: use another one, or make one with the permission {resource: %q, operation: %s, context: %s}", resource, op, context)
+	}
+	return refused.WithHint("ask an administrator for the permission {resource: %q, operation: %s, context: %s}", resource, op, context)
+}
+
+// narrowedAway reports whether the user may do it and only the token may not.
+func (c *caller) narrowedAway(context spec.Context, op spec.Operation, resource string) bool {
+	return spec.Allows(c.permissions, context, op, resource) && !c.allows(context, op, resource)
+}
+
+// lacking names who does not have the permission.
+func (c *caller) lacking(context spec.Context, op spec.Operation, resource string) string {
+	if c.narrowedAway(context, op, resource) {
+		return fmt.Sprintf("token %q of user %q", c.tokenName, c.username)
+	}
+	return fmt.Sprintf("user %q", c.username)
 }
 
 // missing returns the first permission that the caller does not have.
@@ -50,8 +72,8 @@ func (c *caller) missing(permissions []spec.Permission) (spec.Permission, bool) 
 // mayGrant refuses to give away what the caller does not have.
 func (c *caller) mayGrant(what string, permissions []spec.Permission) error {
 	if p, lacks := c.missing(permissions); lacks {
-		return spec.Errorf(spec.Forbidden, "user %q may not change %s: nobody can grant more than they have, and it grants %s on %q (%s)",
-			c.username, what, p.Operation, p.Resource, p.Context)
+		return spec.Errorf(spec.Forbidden, "%s may not change %s: nobody can grant more than they have, and it grants %s on %q (%s)",
+			c.lacking(p.Context, p.Operation, p.Resource), what, p.Operation, p.Resource, p.Context)
 	}
 	return nil
 }
@@ -111,8 +133,10 @@ func (c *Control) authenticate(ctx context.Context, secret string) (*caller, err
 	if !ok || !m.mayLogIn(u, t.Name != "") {
 		return nil, refused
 	}
-	c.noteUse(ctx, t, now)
-	return &caller{username: u.Name, tokenID: t.ID, permissions: m.permissionsOf(u), narrowed: t.Permissions}, nil
+	return &caller{
+		username: u.Name, tokenID: t.ID, tokenName: t.Name, expires: c.noteUse(ctx, t, now),
+		permissions: m.permissionsOf(u), narrowed: t.Permissions,
+	}, nil
 }
 
 // mayLogIn tells whether the account is in force: by a named token, or by a log-in's.
@@ -126,9 +150,10 @@ func (m *model) mayLogIn(u userRecord, named bool) bool {
 	return slices.Contains(u.Grants, spec.GrantPassword)
 }
 
-func (c *Control) noteUse(ctx context.Context, t tokenRecord, now time.Time) {
+// noteUse returns when the token expires from now on.
+func (c *Control) noteUse(ctx context.Context, t tokenRecord, now time.Time) time.Time {
 	if now.Sub(t.UsedAt) < useNoted {
-		return
+		return t.ExpiresAt
 	}
 	expires := t.ExpiresAt
 	if t.Extend > 0 {
@@ -136,7 +161,9 @@ func (c *Control) noteUse(ctx context.Context, t tokenRecord, now time.Time) {
 	}
 	if err := c.store.touch(ctx, func(tx *transaction) error { return tx.useToken(t.ID, now, expires) }); err != nil {
 		c.opts.Log.Warn("a token's use was not noted", "token", t.ID, "error", err)
+		return t.ExpiresAt
 	}
+	return expires
 }
 
 // login checks a password and makes a token of some hours. What is no user name is refused

@@ -58,6 +58,7 @@ type brought struct {
 func adminRole() roleRecord {
 	return roleRecord{Name: spec.RoleAdmin, Owner: ownerAPI, Permissions: []spec.Permission{
 		{Resource: "#", Operation: spec.ReadWrite, Context: spec.MQTT},
+		{Resource: "$SYS/#", Operation: spec.Read, Context: spec.MQTT}, // "#" does not cover it
 		{Resource: "#", Operation: spec.ReadWrite, Context: spec.HTTP},
 	}}
 }
