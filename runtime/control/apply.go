@@ -252,8 +252,13 @@ func (c *Control) tell(who *caller, p plan.Plan) {
 		if s.Address != objectAddress(s.Address) && s.Result != plan.Failed {
 			continue
 		}
-		c.opts.Log.Info("applied", "symbol", s.Symbol, "address", s.Address, "cause", s.Cause, "result", s.Result,
-			"error", s.Error, "user", who.username, "revision", p.Revision)
+		attributes := []any{
+			"symbol", s.Symbol, "address", s.Address, "cause", s.Cause, "result", s.Result, "user", who.username, "revision", p.Revision,
+		}
+		if s.Error != "" {
+			attributes = append(attributes, "error", s.Error)
+		}
+		c.opts.Log.Info("applied", attributes...)
 	}
 	if !p.Empty() {
 		c.addEvent(Event{Kind: EventApplied, User: who.username, Revision: p.Revision, Steps: addressesOf(p.Steps)})
@@ -277,7 +282,7 @@ func (c *Control) settle(ctx, waiting context.Context, wait plan.WaitFor, servic
 			if ctx.Err() != nil {
 				return p, spec.Errorf(spec.Unavailable, "cannot wait longer: %w", ctx.Err())
 			}
-			p.Diagnostics = append(p.Diagnostics, spec.Diagnostic{Severity: spec.SeverityWarning, Code: "not-taken-over", Message: err.Error()})
+			p.Diagnostics = append(p.Diagnostics, spec.Diagnostic{Position: spec.Position{File: "instance"}, Severity: spec.SeverityWarning, Code: "not-taken-over", Message: err.Error()})
 		}
 	}
 	err := c.waitReached(waiting, wait, services)

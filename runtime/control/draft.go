@@ -282,11 +282,14 @@ func (d *draft) draftPassword(u spec.User, was userRecord, exists bool, desired 
 }
 
 func (d *draft) warnNotCompared(address string) {
-	d.warn("not-compared", address+": secrets were not compared, since user "+d.caller.username+" may not write "+routeOf(address))
+	d.warn(address, "not-compared", "secrets were not compared, since user "+d.caller.username+" may not write "+routeOf(address))
 }
 
-func (d *draft) warn(code, message string) {
-	d.diagnostics = append(d.diagnostics, spec.Diagnostic{Severity: spec.SeverityWarning, Code: code, Message: message})
+// warn notes what a person should know of an object, or of a file.
+func (d *draft) warn(place, code, message string) {
+	d.diagnostics = append(d.diagnostics, spec.Diagnostic{
+		Position: spec.Position{File: place}, Severity: spec.SeverityWarning, Code: code, Message: message,
+	})
 }
 
 func planUser(u userRecord) plan.User {

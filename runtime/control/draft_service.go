@@ -48,11 +48,10 @@ func (d *draft) candidate(s spec.Service) (serviceRecord, error) {
 		record.Content.FileName = cmp.Or(s.CommissioningFile, record.Content.FileName, s.ID+".yml")
 	}
 	if s.Parameters != nil {
-		text, err := json.Marshal(s.Parameters)
-		if err != nil {
-			return record, spec.Errorf(spec.Invalid, "cannot read the parameters of service %q: %w", s.ID, err)
+		var err error
+		if record.Content.Parameters, err = parametersOf(s, record.Content.Parameters); err != nil {
+			return record, err
 		}
-		record.Content.Parameters = text
 	}
 	switch s.State {
 	case spec.Enabled, spec.Restarted, "":
@@ -61,6 +60,25 @@ func (d *draft) candidate(s spec.Service) (serviceRecord, error) {
 		record.Enabled = false
 	}
 	return record, nil
+}
+
+// parametersOf encodes the given parameters: alone, or laid over the installed ones.
+func parametersOf(s spec.Service, installed json.RawMessage) (json.RawMessage, error) {
+	parameters := s.Parameters
+	if s.MergeParameters {
+		had, err := decodeParameters(installed)
+		if err != nil {
+			return nil, err
+		}
+		parameters = map[string]any{}
+		maps.Copy(parameters, had)
+		maps.Copy(parameters, s.Parameters)
+	}
+	text, err := json.Marshal(parameters)
+	if err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot read the parameters of service %q: %w", s.ID, err)
+	}
+	return text, nil
 }
 
 // draftInstall drafts a service whose file is right.
@@ -104,7 +122,7 @@ func (d *draft) noteService(s *service) {
 	for _, id := range slices.Sorted(maps.Keys(d.after.services)) {
 		other := d.after.services[id]
 		if id != s.record.ID && s.canonical.Name != "" && other.canonical.Name == s.canonical.Name {
-			d.warn("same-name", fmt.Sprintf("service %q has the metadata.name %q too: its topics may come twice", id, s.canonical.Name))
+			d.warn(plan.ServiceAddress(s.record.ID), "same-name", fmt.Sprintf("service %q has the metadata.name %q too: its topics may come twice", id, s.canonical.Name))
 		}
 	}
 	if !d.opts.ReadOnly {
@@ -112,7 +130,7 @@ func (d *draft) noteService(s *service) {
 	}
 	for _, r := range s.canonical.Resources {
 		if _, writes := r.Properties["write"]; writes && r.Type == "Endpoint" {
-			d.warn("read-only", spec.ResourceAddress(s.record.ID, r.Type, r.ID)+" refuses every write: the instance is read-only")
+			d.warn(spec.ResourceAddress(s.record.ID, r.Type, r.ID), "read-only", "it refuses every write: the instance is read-only")
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -148,6 +149,49 @@ func TestSlowReader(t *testing.T) {
 	if len(f.queue) != 2 || f.dropped.Load() != 3 {
 		t.Errorf("%d are queued, %d dropped", len(f.queue), f.dropped.Load())
 	}
+}
+
+// What waits for a reader is bounded in bytes, also where each message is large.
+func TestSlowReaderBytes(t *testing.T) {
+	f := newFeed()
+	f.deliver(Message{Topic: "a", Payload: make([]byte, 2*feedBytes)})
+	if len(f.queue) != 1 {
+		t.Error("an empty feed refuses a large message")
+	}
+	f.taken(<-f.queue)
+	for range 100 {
+		f.deliver(Message{Topic: "a", Payload: make([]byte, 1<<20)})
+	}
+	if n := len(f.queue); n != 15 || f.dropped.Load() != 85 {
+		t.Errorf("%d are queued, %d dropped", n, f.dropped.Load())
+	}
+	for len(f.queue) > 0 {
+		f.taken(<-f.queue)
+	}
+	if n := f.bytes.Load(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+}
+
+func TestStreamsOfOneUser(t *testing.T) {
+	i := start(t)
+	open := func() int {
+		i.control.mu.Lock()
+		defer i.control.mu.Unlock()
+		return i.control.streams["admin"]
+	}
+	var streams []stream
+	for range userStreams {
+		streams = append(streams, i.stream("/api/v1/events", i.token, ""))
+	}
+	i.do(http.MethodGet, "/api/v1/events", i.token, nil).problem(spec.Unavailable)
+	other := i.with("other", grant("/api/v1/events", spec.Read))
+	i.stream("/api/v1/events", other, "").close()
+	streams[0].close()
+	for open() == userStreams {
+		runtime.Gosched()
+	}
+	i.stream("/api/v1/events", i.token, "")
 }
 
 func TestNoMessages(t *testing.T) {
