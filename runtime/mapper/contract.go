@@ -85,6 +85,12 @@ type Passthrough interface {
 	Passthrough() bool
 }
 
+// Callable is what a Point implements if a write may go without a value: a method without arguments. A
+// request that has an id alone then reaches Session.Write with a nil Value, instead of being refused.
+type Callable interface {
+	Callable() bool
+}
+
 // PubSub is what a Session implements if mappings can listen and publish on its connection
 // (an external MQTT broker).
 type PubSub interface {

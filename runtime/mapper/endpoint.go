@@ -138,6 +138,11 @@ func (e *endpoint) finish(ctx context.Context) {
 	if e.chain != nil {
 		e.chain.Close()
 	}
+	if e.requests != nil && ctx.Err() != nil { // what was refused for lack of time is still to be told
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.Background(), replyTime)
+		defer cancel()
+	}
 	e.out.finish(ctx)
 	e.cancel()
 }

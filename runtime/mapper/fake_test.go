@@ -313,12 +313,14 @@ type fakePoint struct {
 	Interval int64
 	Cron     string
 	Bytes    bool
+	Calls    bool
 }
 
 func (p fakePoint) Schedule() Schedule {
 	return Schedule{Interval: time.Duration(p.Interval) * time.Millisecond, Cron: p.Cron}
 }
 func (p fakePoint) Passthrough() bool { return p.Bytes }
+func (p fakePoint) Callable() bool    { return p.Calls }
 
 func (m *fakeMachine) Point(_ Operation, address json.RawMessage) (Point, error) {
 	var p fakePoint

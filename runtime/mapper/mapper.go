@@ -89,7 +89,7 @@ func (m *Mapper) Run(ctx context.Context) error {
 		mail.put(cached)
 	}
 	parts.Go(func() { m.follow(ctx, cached, mail) })
-	parts.Go(func() { m.reportLoop(ctx) })
+	parts.Go(func() { m.reportLoop(ctx, cached.resources != nil) })
 	m.reconcileLoop(ctx, mail, cached.cursor)
 	parts.Wait()
 	return nil

@@ -130,7 +130,9 @@ func TestEditedListener(t *testing.T) {
 		m := entries("m", `{"subscribe":[{"topic":"far","connection":"plc"}],"publish":{"topic":"near"},"rules":[{"parse":{"format":"json"}}]}`)
 		r.watch.set(plc(), m)
 		pass(time.Second)
-		r.machine.do(func() { r.machine.parting = []Message{{Topic: "far", Payload: []byte("1")}, {Topic: "far", Payload: []byte("2")}} })
+		r.machine.do(func() {
+			r.machine.parting = []Message{{Topic: "far", Payload: []byte("1")}, {Topic: "far", Payload: []byte("2")}}
+		})
 		r.watch.set(entries("m", `{"subscribe":[{"topic":"far2","connection":"plc"}],"publish":{"topic":"near"}}`))
 		pass(time.Second)
 		check(t, "published", r.bus.on("near"), []string{"1", "2"})

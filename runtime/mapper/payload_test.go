@@ -87,7 +87,7 @@ func FuzzParseRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte, anyBytes bool) {
 		for _, op := range []Operation{OpRead, OpWrite} {
-			r := parseRequest(payload, op, anyBytes)
+			r := parseRequest(payload, op, accepted{bytes: anyBytes, nothing: !anyBytes})
 			if reply := encodeRefusal(r.id, time.Now(), "no"); !json.Valid(reply) {
 				t.Errorf("%q leads to the reply %s", payload, reply)
 			}

@@ -25,13 +25,21 @@ type reporter struct {
 	countersAt time.Time
 }
 
-// reportLoop reports until ctx ends.
-func (m *Mapper) reportLoop(ctx context.Context) {
+// reportLoop reports until ctx ends. When there is a copy of the desired state on disk it waits until that is taken
+// over: before, a report would say that all is gone.
+func (m *Mapper) reportLoop(ctx context.Context, cached bool) {
 	r := reporter{m: m}
 	failing := false
-	select { // the copy on disk is taken over in a moment: no report that all is gone before
+	patience := time.NewTimer(reportSpacing)
+	defer patience.Stop()
+	if cached {
+		patience.Stop()
+	}
+	select {
 	case <-m.takeover:
-	case <-time.After(reportSpacing):
+	case <-patience.C:
+	case <-ctx.Done():
+		return
 	}
 	for {
 		err := r.report(ctx)

@@ -1,8 +1,10 @@
 package mapper
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -71,5 +73,29 @@ func TestReportFailure(t *testing.T) {
 		pass(2 * time.Second)
 		news := r.reported()[before:]
 		check(t, "after the failure", line(len(news), news[0].Full, len(news[0].Put)), "1 true 2")
+	})
+}
+
+// TestFirstReportAfterStart: with a copy on disk, nothing is reported before that is taken over.
+func TestFirstReportAfterStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		m, err := New(r.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			m.reportLoop(ctx, true)
+		}()
+		pass(time.Minute)
+		check(t, "before", len(r.reported()), 0)
+		wake(m.takeover)
+		pass(0)
+		check(t, "afterwards", len(r.reported()), 1)
+		cancel()
+		<-done
 	})
 }

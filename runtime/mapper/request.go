@@ -18,6 +18,8 @@ const (
 	requestsWaiting = 100
 	// requestTimeout bounds one request's time with the machine.
 	requestTimeout = 60 * time.Second
+	// replyTime is how long an endpoint that is stopped, and had no time for all requests, may take to say so.
+	replyTime = time.Second
 )
 
 // request is one message on a read endpoint's /req or a write endpoint's /set.
@@ -46,12 +48,10 @@ func newRequester(e *endpoint) *requester {
 }
 
 func (r *requester) start(ctx context.Context) {
-	suffix := "/req"
-	if r.e.op == OpWrite {
-		suffix = "/set"
-	}
+	own, foreign := r.suffixes()
 	r.subs = newSubscriptions(r.e.cell)
-	r.subs.add(ctx, r.e.m.opts.Bus, r.e.cfg.Topic+suffix, byte(r.e.cfg.QoS), r.take)
+	r.subs.add(ctx, r.e.m.opts.Bus, r.e.cfg.Topic+own, byte(r.e.cfg.QoS), r.take)
+	r.subs.add(ctx, r.e.m.opts.Bus, r.e.cfg.Topic+foreign, byte(r.e.cfg.QoS), r.misplaced)
 	r.subs.stands()
 }
 
@@ -61,23 +61,65 @@ func (r *requester) finish() {
 	r.queue.wait()
 }
 
+// suffixes returns how the topic of requests ends, and that of the other operation's.
+func (r *requester) suffixes() (own, foreign string) {
+	if r.e.op == OpWrite {
+		return "/set", "/req"
+	}
+	return "/req", "/set"
+}
+
+// misplaced refuses a request for what the endpoint does not do, unless the topic is another endpoint's.
+func (r *requester) misplaced(m Message) {
+	own, foreign := r.suffixes()
+	topic := r.e.cfg.Topic
+	if r.e.m.shared(r.e, foreign) {
+		return
+	}
+	r.refuse(parseRequest(m.Payload, r.e.op, accepted{bytes: true, nothing: true}).id, spec.Errorf(spec.Invalid,
+		"cannot take a request on %q: this is a %s endpoint, its requests come on %q", topic+foreign, r.e.op, topic+own))
+}
+
+// shared reports whether another endpoint has e's topic for another operation, or has that topic's child as its own.
+func (m *Mapper) shared(e *endpoint, child string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, u := range m.units {
+		o, ok := u.(*endpoint)
+		if !ok || o == e {
+			continue
+		}
+		if o.cfg.Topic == e.cfg.Topic && o.op != e.op && o.op != OpSubscribe || o.cfg.Topic == e.cfg.Topic+child {
+			return true
+		}
+	}
+	return false
+}
+
 // take queues a request, or refuses it when too many wait.
 func (r *requester) take(m Message) {
 	if r.queue.push(r.e.ctx, m, patience) {
 		return
 	}
-	r.refuse(parseRequest(m.Payload, r.e.op, r.anyBytes()).id, spec.Errorf(spec.Unavailable,
+	r.refuse(parseRequest(m.Payload, r.e.op, r.accepted()).id, spec.Errorf(spec.Unavailable,
 		"cannot take the request: %d are waiting already", requestsWaiting))
 }
 
-func (r *requester) anyBytes() bool {
-	p, ok := r.e.point.(Passthrough)
-	return ok && p.Passthrough()
+// accepted is what a write may go with besides a JSON value.
+type accepted struct {
+	bytes   bool // that are no JSON
+	nothing bool // an id alone
+}
+
+func (r *requester) accepted() accepted {
+	p, passes := r.e.point.(Passthrough)
+	c, calls := r.e.point.(Callable)
+	return accepted{bytes: passes && p.Passthrough(), nothing: calls && c.Callable()}
 }
 
 // handle answers one request.
 func (r *requester) handle(m Message) {
-	req := parseRequest(m.Payload, r.e.op, r.anyBytes())
+	req := parseRequest(m.Payload, r.e.op, r.accepted())
 	switch {
 	case req.err != nil:
 		r.refuse(req.id, req.err)
@@ -106,6 +148,9 @@ func (r *requester) reply(payload []byte) {
 
 // ask makes one call to the machine, bounded in number and time.
 func (r *requester) ask(f func(context.Context, Session) Result) Result {
+	if r.e.ctx.Err() != nil { // those that still wait must not hold up the stop
+		return Result{Err: spec.Errorf(spec.Unavailable, "cannot serve the request: the endpoint is being stopped")}
+	}
 	l, err := r.e.conn.current()
 	if err != nil {
 		return Result{Err: err}
@@ -265,13 +310,13 @@ func rulePayload(payload []byte) Payload {
 }
 
 // parseRequest reads {"id","value"} or, for a write, a bare value. An object without "value" and
-// "id" is a bare value too. AnyBytes: what is no JSON is a value all the same.
-func parseRequest(payload []byte, op Operation, anyBytes bool) request {
+// "id" is a bare value too.
+func parseRequest(payload []byte, op Operation, also accepted) request {
 	if op == OpRead && len(bytes.TrimSpace(payload)) == 0 {
 		return request{}
 	}
 	if !json.Valid(payload) {
-		if anyBytes && op == OpWrite {
+		if also.bytes && op == OpWrite {
 			return request{payload: Payload{Raw: payload}, value: payload}
 		}
 		return request{err: spec.Errorf(spec.Invalid, "cannot read the request: it is no JSON")}
@@ -286,6 +331,8 @@ func parseRequest(payload []byte, op Operation, anyBytes bool) request {
 	}
 	value, hasValue := object["value"]
 	switch {
+	case hasID && !hasValue && also.nothing:
+		return request{id: id, payload: Payload{Raw: []byte("null")}, value: []byte("null")}
 	case hasID && !hasValue:
 		return request{id: id, err: spec.Errorf(spec.Invalid, "cannot write: the request has an id and no value")}
 	case !hasValue:

@@ -165,3 +165,56 @@ func TestRequestFlood(t *testing.T) {
 		}
 	})
 }
+
+// TestCallWithoutArguments: an id alone calls a method.
+func TestCallWithoutArguments(t *testing.T) {
+	scenario(t, func(t *testing.T, r *rig) {
+		r.watch.set(plc(), point("reset", "write", `,"calls":true`, nil))
+		pass(time.Second)
+		r.bus.send(t, "services/press/reset/set", `{"id":1}`)
+		pass(time.Second)
+		check(t, "calls", r.machine.writes, []string{"reset=<nil>|null"})
+		check(t, "replies", r.replies("services/press/reset/res"), []string{`{"id":1,"result":{"value":null}}`})
+	})
+}
+
+// TestMisplacedRequest: a request that an endpoint cannot serve is refused, unless another one serves it.
+func TestMisplacedRequest(t *testing.T) {
+	scenario(t, func(t *testing.T, r *rig) {
+		both := `"topic":"services/press/both"`
+		r.watch.set(plc(), reader("temp"), writer("out"), reader("a", both), writer("b", both))
+		pass(time.Second)
+		r.bus.send(t, "services/press/temp/set", `{"id":1,"value":5}`)
+		r.bus.send(t, "services/press/out/req", `{"id":2}`)
+		r.bus.send(t, "services/press/both/req", `{"id":3}`)
+		r.bus.send(t, "services/press/both/set", `{"id":4,"value":6}`)
+		pass(time.Second)
+		check(t, "write to a read endpoint", r.replies("services/press/temp/res"), []string{
+			`{"error":{"message":"cannot take a request on \"services/press/temp/set\": this is a read endpoint, its requests come on \"services/press/temp/req\""},"id":1}`,
+		})
+		check(t, "read of a write endpoint", r.replies("services/press/out/res"), []string{
+			`{"error":{"message":"cannot take a request on \"services/press/out/req\": this is a write endpoint, its requests come on \"services/press/out/set\""},"id":2}`,
+		})
+		check(t, "two on one topic", sorted(r.replies("services/press/both/res")), `{"id":3,"result":{"value":null}}, {"id":4,"result":{"value":6}}`)
+		check(t, "writes", r.machine.writes, []string{"b=6|6"})
+	})
+}
+
+// TestStopWithWaitingRequests: a machine that hangs does not hold up a stop, and every request has its answer.
+func TestStopWithWaitingRequests(t *testing.T) {
+	scenario(t, func(t *testing.T, r *rig) {
+		r.watch.set(plc(), reader("temp"))
+		pass(time.Second)
+		hang := make(chan struct{})
+		defer close(hang)
+		r.machine.do(func() { r.machine.hang = hang })
+		for range 50 {
+			r.bus.send(t, "services/press/temp/req", `{"id":1}`)
+		}
+		pass(0)
+		r.watch.set(gone(reader("temp")))
+		pass(stopTimeout + grace + replyTime)
+		check(t, "resources", len(r.Status()), 1)
+		check(t, "replies", len(r.replies("services/press/temp/res")), 50)
+	})
+}

@@ -34,6 +34,9 @@ type point struct {
 // Schedule is not zero where the file asks for polling.
 func (p *point) Schedule() mapper.Schedule { return p.schedule }
 
+// Callable is true of methods: one without arguments is called without a value.
+func (p *point) Callable() bool { return p.method }
+
 func (p *point) String() string {
 	if p.node != nil {
 		return p.node.String()
