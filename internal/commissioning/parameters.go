@@ -15,6 +15,7 @@ type parameter struct {
 	value     *node
 	sensitive bool
 	given     bool
+	wrong     bool // the value does not fit; where it is used, it would be found wrong again
 }
 
 var parameterKeys = []string{
@@ -120,6 +121,7 @@ func (e *evaluator) newValue(p *parameter) *node {
 	}
 	for _, problem := range checkSchema(schema, v, "") {
 		e.reportParameter(p, v, problem)
+		p.wrong = p.wrong || !problem.warning
 	}
 	return v
 }

@@ -126,7 +126,11 @@ func (e *evaluator) lookup(name string, at *node) *node {
 		return e.foreign(prefix, rest, at)
 	}
 	if p := e.parameters[name]; p != nil {
-		return e.parameterValue(p).at(at)
+		v := e.parameterValue(p)
+		if p.wrong {
+			return e.broken(at)
+		}
+		return v.at(at)
 	}
 	if d := e.definitions[name]; d != nil {
 		return e.guarded("definition "+name, d, at)

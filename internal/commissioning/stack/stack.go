@@ -4,6 +4,7 @@ package stack
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -42,7 +43,7 @@ type user struct {
 type service struct {
 	ID                string         `json:"id,omitempty" doc:"By default made from metadata.name."`
 	State             string         `json:"state,omitempty" enum:"enabled,present,disabled,restarted,absent" doc:"Enabled by default."`
-	CommissioningFile string         `json:"commissioning_file,omitempty" doc:"Path, relative to the stack file."`
+	CommissioningFile string         `json:"commissioning_file,omitempty" doc:"Path, relative to the stack file. A service that is there keeps its file without it."`
 	Parameters        map[string]any `json:"parameters,omitempty" doc:"Values of the file's parameters."`
 	DeleteVolumes     bool           `json:"delete_volumes,omitempty" doc:"Whether absent removes volumes too."`
 }
@@ -115,6 +116,24 @@ func (p *parser) fail(code, hint, message string, path ...any) {
 	})
 }
 
+// failOnce reports what a whole object's check says, unless an error within it has been
+// reported before: that is more exact, and mostly the same.
+func (p *parser) failOnce(code string, err error, path ...any) {
+	whole := p.document.At(path...)
+	for _, d := range p.found {
+		if d.Severity == spec.SeverityError && within(d.Position, whole) {
+			return
+		}
+	}
+	p.fail(code, "", err.Error(), path...)
+}
+
+func within(inner, outer spec.Position) bool {
+	begins := cmp.Or(cmp.Compare(inner.Line, outer.Line), cmp.Compare(inner.Column, outer.Column)) >= 0
+	ends := cmp.Or(cmp.Compare(inner.EndLine, outer.EndLine), cmp.Compare(inner.EndColumn, outer.EndColumn)) <= 0
+	return begins && ends
+}
+
 func (p *parser) stack() *Stack {
 	tree := p.document.Tree
 	s := &Stack{document: p.document}
@@ -126,7 +145,7 @@ func (p *parser) stack() *Stack {
 	for i, v := range listOf(tree["roles"]) {
 		r := decode[spec.Role](v)
 		if err := r.Check(); err != nil && r.Name != "" {
-			p.fail("bad-role", "", err.Error(), "roles", i)
+			p.failOnce("bad-role", err, "roles", i)
 		}
 		s.Roles = append(s.Roles, r)
 	}
@@ -155,7 +174,7 @@ func (p *parser) user(v any, i int) User {
 		p.fail("wrong-type", "quote a password of digits", "password must be text, {env: NAME} or {file: PATH}", "users", i, "password")
 	}
 	if err := u.Check(); err != nil && u.Username != "" {
-		p.fail("bad-user", "", err.Error(), "users", i)
+		p.failOnce("bad-user", err, "users", i)
 	}
 	return u
 }
@@ -177,15 +196,13 @@ func (p *parser) source(u *User, m map[string]any, i int) {
 func (p *parser) service(v any, i int) spec.Service {
 	s := decode[spec.Service](v)
 	if err := s.Check(); err != nil {
-		p.fail("bad-service", "", err.Error(), "services", i)
+		p.failOnce("bad-service", err, "services", i)
 	}
 	switch {
 	case s.CommissioningFile != "":
 		s.CommissioningFile = p.path(s.CommissioningFile)
-	case s.State != spec.Absent:
-		p.fail("missing-property", "path of a commissioning file, relative to this one", fmt.Sprintf("services[%d].commissioning_file is missing", i), "services", i)
 	case s.ID == "":
-		p.fail("missing-property", "name what is to be absent", fmt.Sprintf("services[%d].id is missing", i), "services", i)
+		p.fail("missing-property", "name a service that is there, or the path of a commissioning file, relative to this one", fmt.Sprintf("services[%d].id or commissioning_file is missing", i), "services", i)
 	}
 	return s
 }

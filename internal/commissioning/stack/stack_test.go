@@ -81,7 +81,7 @@ func TestMistakes(t *testing.T) {
 		"slip":             {"stack: a\nservice: []\n", `f.yaml:2:1: error: unknown property "service" (did you mean "services"?) [unknown-property]`},
 		"bad name":         {"stack: a b\n", `f.yaml:1:8: error: cannot name a stack "a b": use 1 to 64 of letters, digits, "_", ".", "@", "-" [bad-id]`},
 		"bad operation":    {"stack: a\nroles:\n  - {name: r, permissions: [{resource: a, operation: own, context: mqtt}]}\n", "f.yaml:3:54"},
-		"no file":          {"stack: a\nservices:\n  - id: press\n", "f.yaml:3:5: error: services[0].commissioning_file is missing"},
+		"neither":          {"stack: a\nservices:\n  - state: disabled\n", "f.yaml:3:5: error: services[0].id or commissioning_file is missing"},
 		"twice":            {"stack: a\nroles: [{name: r}, {name: r}]\n", `f.yaml:2:20: error: role "r" is already declared`},
 		"short password":   {"stack: a\nusers:\n  - {username: u, password: abc}\n", "fewer than 5 characters"},
 		"number":           {"stack: a\nusers:\n  - {username: u, password: 12345}\n", "f.yaml:3:29: error: password must be text"},
@@ -98,6 +98,32 @@ func TestMistakes(t *testing.T) {
 				t.Errorf("got\n%s\nwant %s", all, c.want)
 			}
 		})
+	}
+}
+
+// TestOnce holds that a mistake is one finding.
+func TestOnce(t *testing.T) {
+	for name, src := range map[string]string{
+		"state":      "stack: a\nservices:\n  - {id: press, state: bogus, commissioning_file: p.yml}\n",
+		"role state": "stack: a\nroles:\n  - {name: r, state: enabled, permissions: []}\n",
+		"operation":  "stack: a\nroles:\n  - {name: r, permissions: [{resource: a, operation: reed, context: mqtt}]}\n",
+		"filter":     "stack: a\nusers:\n  - {username: u, permissions: [{resource: a/#/b, operation: read, context: mqtt}]}\n",
+		"id":         "stack: a\nservices:\n  - {id: a b, state: absent}\n",
+	} {
+		if _, ds := Parse("f.yaml", []byte(src)); len(ds) != 1 {
+			t.Errorf("%s: got %v", name, ds)
+		}
+	}
+}
+
+// TestKept holds that a service that is there needs no file.
+func TestKept(t *testing.T) {
+	s, ds := Parse("f.yaml", []byte("stack: a\nservices:\n  - {id: a}\n  - {id: b, state: present}\n  - {id: c, state: disabled}\n  - {id: d, state: restarted}\n  - {id: e, state: enabled, parameters: {x: 1}}\n"))
+	if len(ds) > 0 || len(s.Services) != 5 || s.Services[2].State != spec.Disabled {
+		t.Fatalf("got %v, %v", s.Services, ds)
+	}
+	if _, services, ds := s.Load(sources(nil)); len(ds) > 0 || services[2].Commissioning != "" {
+		t.Errorf("got %v, %v", services, ds)
 	}
 }
 
