@@ -255,11 +255,11 @@ func (e *endpoint) process(msg rules.Message) {
 	}
 }
 
-func (e *endpoint) ruleFailed(rule int, err error) {
+func (e *endpoint) ruleFailed(f rules.Failure) {
 	e.ruleError.Store(true)
 	e.errors.Add(1)
 	e.dropped.Add(1)
-	e.ruleFault.raise(fmt.Sprintf("rule %d failed: %v", rule+1, err))
+	e.ruleFault.raise(f.Error())
 }
 
 func (e *endpoint) emit(payload []byte) { e.out.push(e.message(payload)) }

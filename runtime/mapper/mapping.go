@@ -25,6 +25,7 @@ type mapping struct {
 // mappingEntry is one way from sources to a target.
 type mappingEntry struct {
 	m        *mapping
+	number   int // counted from 1
 	cfg      commissioning.MappingEntry
 	sources  []*source
 	target   *rules.Template
@@ -54,10 +55,10 @@ var _ unit = (*mapping)(nil)
 // newMapping checks everything that needs no I/O; find returns a connection of the mapping's service.
 func newMapping(m *Mapper, r spec.Resource, starts uint64, cfg commissioning.Mapping, find func(string) (*connection, error), log *slog.Logger) (*mapping, error) {
 	x := &mapping{cell: newCell(m, r, starts, spec.StatePending), log: log}
-	for _, entry := range cfg.Mappings {
-		e, err := x.entry(entry, find)
+	for i, entry := range cfg.Mappings {
+		e, err := x.entry(i+1, entry, find)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("mapping entry %d: %w", i+1, err)
 		}
 		if b := cfg.InputBuffering; b != nil && b.Enabled {
 			e.buffer = max(b.MaxInputBufferSize, 1)
@@ -67,8 +68,8 @@ func newMapping(m *Mapper, r spec.Resource, starts uint64, cfg commissioning.Map
 	return x, nil
 }
 
-func (x *mapping) entry(cfg commissioning.MappingEntry, find func(string) (*connection, error)) (*mappingEntry, error) {
-	e := &mappingEntry{m: x, cfg: cfg, ruleFault: x.newFault(), topicFault: x.newFault()}
+func (x *mapping) entry(number int, cfg commissioning.MappingEntry, find func(string) (*connection, error)) (*mappingEntry, error) {
+	e := &mappingEntry{m: x, number: number, cfg: cfg, ruleFault: x.newFault(), topicFault: x.newFault()}
 	var err error
 	if e.target, err = rules.CompileTemplate(cfg.Publish.Topic, true); err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (x *mapping) start(ctx context.Context) {
 	x.subs = newSubscriptions(x.cell)
 	for _, e := range x.entries {
 		if err := e.open(x.ctx); err != nil {
-			e.ruleFault.raise(err.Error())
+			e.ruleFault.raise(fmt.Sprintf("mapping entry %d: %v", e.number, err))
 			continue
 		}
 		for _, s := range e.sources {
@@ -139,11 +140,12 @@ func (s *source) open() {
 // open starts an entry's rules and queues.
 func (e *mappingEntry) open(ctx context.Context) error {
 	x := e.m
-	w := way{publish: func(ctx context.Context, msg Message) error {
+	where := fmt.Sprintf("mapping entry %d: ", e.number)
+	w := way{where: where, publish: func(ctx context.Context, msg Message) error {
 		return x.m.opts.Bus.Publish(ctx, "service:"+x.resource.Service, msg)
 	}}
 	if e.external != nil {
-		w = way{publish: e.external.publish, suspects: e.external.suspects}
+		w = way{where: where, publish: e.external.publish, suspects: e.external.suspects}
 	}
 	e.out = newOutbox(ctx, x.cell, w)
 	if e.buffer > 0 {
@@ -228,14 +230,14 @@ func (s *source) take(m Message) {
 	e.m.value()
 	vars, ok := s.filter.Bind(m.Topic)
 	if !ok {
-		e.drop(fmt.Sprintf("a message on %q does not match %q", m.Topic, s.filter.MQTT()))
+		e.drop(m.Topic, fmt.Sprintf("the topic does not match %q", s.filter.MQTT()))
 		return
 	}
 	msg := rules.Message{Topic: m.Topic, Vars: vars, Payload: m.Payload}
 	if s.label != nil {
 		text, missing := s.label.Expand(anyVars(vars))
 		if missing != "" {
-			e.drop(fmt.Sprintf("the label's variable %q is unset", missing))
+			e.drop(m.Topic, fmt.Sprintf("the label's variable %q is unset", missing))
 			return
 		}
 		msg.Label = text
@@ -245,7 +247,7 @@ func (s *source) take(m Message) {
 		return
 	}
 	if e.input.force(msg) {
-		e.drop("the input buffer is full, its oldest message is dropped")
+		e.drop(m.Topic, "the input buffer is full, its oldest message is dropped")
 	}
 }
 
@@ -281,21 +283,26 @@ func anyVars(vars map[string]string) map[string]any {
 func (e *mappingEntry) emit(o rules.Output) {
 	topic, missing := e.target.Expand(o.Vars)
 	if missing != "" {
-		e.drop(fmt.Sprintf("the publish topic's variable %q is unset", missing))
+		e.drop(o.Topic, fmt.Sprintf("the publish topic's variable %q is unset", missing))
 		return
 	}
 	e.topicFault.clear()
 	e.out.pushPatiently(Message{Topic: topic, Payload: o.Payload, QoS: byte(e.cfg.Publish.QoS), Retain: e.cfg.Publish.Retain})
 }
 
-func (e *mappingEntry) drop(text string) {
+// drop counts a message that came on the topic.
+func (e *mappingEntry) drop(topic, why string) {
 	e.m.dropped.Add(1)
-	e.topicFault.raise(text)
+	e.topicFault.raise(e.about(topic, why))
 }
 
-func (e *mappingEntry) ruleFailed(rule int, err error) {
+func (e *mappingEntry) about(topic, why string) string {
+	return fmt.Sprintf("mapping entry %d (topic %s): %s", e.number, topic, why)
+}
+
+func (e *mappingEntry) ruleFailed(f rules.Failure) {
 	e.ruleError.Store(true)
 	e.m.errors.Add(1)
 	e.m.dropped.Add(1)
-	e.ruleFault.raise(fmt.Sprintf("rule %d failed: %v", rule+1, err))
+	e.ruleFault.raise(e.about(f.Topic, f.Error()))
 }

@@ -34,10 +34,11 @@ func TestMapping(t *testing.T) {
 		check(t, "counted", line(r.of("m").Messages, r.of("m").Dropped, r.of("m").OnTarget), "3 0 true")
 		r.bus.send(t, "c", "1")
 		pass(0)
-		check(t, "unset variable", line(r.of("m").Dropped, r.of("m").OnTarget, r.of("m").Error), `1 false the publish topic's variable "missing" is unset`)
+		check(t, "unset variable", line(r.of("m").Dropped, r.of("m").OnTarget, r.of("m").Error), `1 false mapping entry 3 (topic c): the publish topic's variable "missing" is unset`)
 		r.bus.send(t, "d", "1")
 		pass(0)
-		check(t, "failed rule", line(r.of("m").Dropped, r.of("m").Errors), "2 1")
+		s := r.of("m")
+		check(t, "failed rule", line(s.Dropped, s.Errors, s.LastError), "2 1 mapping entry 4 (topic d): rule 1 (transform) failed: "+strings.SplitN(s.LastError, "failed: ", 2)[1])
 	})
 }
 

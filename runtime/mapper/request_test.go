@@ -92,7 +92,7 @@ func TestWrite(t *testing.T) {
 		check(t, "ruled replies", ruled[:2], []string{
 			`{"id":1,"result":{"value":5}}`, `{"error":{"message":"the endpoint's rules dropped the message"},"id":2}`,
 		})
-		if len(ruled) != 3 || !strings.Contains(ruled[2], "rule 1 failed") {
+		if len(ruled) != 3 || !strings.Contains(ruled[2], "rule 1 (transform) failed") {
 			t.Errorf("reply to what a rule cannot use: %v", ruled)
 		}
 	})

@@ -22,7 +22,7 @@ func startChain(t testing.TB, rules string) (*Chain, *outputs) {
 	out := &outputs{}
 	c, err := Compile(readRules(t, rules), Options{
 		Emit: func(o Output) { out.payloads = append(out.payloads, string(o.Payload)) },
-		Fail: func(_ int, err error) { out.faults = append(out.faults, err) },
+		Fail: func(f Failure) { out.faults = append(out.faults, f.Err) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestCloseWaits(t *testing.T) {
 			<-release
 			emitted = append(emitted, string(o.Payload))
 		},
-		Fail: func(_ int, err error) { t.Error(err) },
+		Fail: func(f Failure) { t.Error(f) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -236,7 +236,7 @@ func FuzzParse(f *testing.F) {
 func benchmarkChain(b *testing.B, rules string, m Message) {
 	c, err := Compile(readRules(b, rules), Options{
 		Emit: func(Output) {},
-		Fail: func(_ int, err error) { b.Fatal(err) },
+		Fail: func(f Failure) { b.Fatal(f) },
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -280,4 +280,25 @@ func BenchmarkChainAll(b *testing.B) {
 - collect: {}
 - burst: {maxSize: 10}
 `, benchmarkMessage)
+}
+
+// TestFailureNamesTheRule: who reads it finds the rule and the message.
+func TestFailureNamesTheRule(t *testing.T) {
+	var got []string
+	c, err := Compile(readRules(t, `[{"parse":{"format":"json"}},{"transform":{"expression":"$error('no')"}}]`), Options{
+		Emit: func(Output) {},
+		Fail: func(f Failure) { got = append(got, f.Topic+": "+f.Error()) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Process(Message{Topic: "a", Payload: []byte("{")})
+	c.Process(Message{Topic: "b", Payload: []byte("1")})
+	c.Close()
+	c.Process(Message{Topic: "c", Payload: []byte("1")})
+	for i, want := range []string{"a: rule 1 (parse) failed: ", "b: rule 2 (transform) failed: ", "c: cannot process the message: the rule chain is closed"} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Errorf("got %q, want %q at %d", got, want, i)
+		}
+	}
 }

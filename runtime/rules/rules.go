@@ -4,6 +4,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/millwright/millwright/internal/commissioning"
@@ -36,16 +37,35 @@ type Options struct {
 	// Process, or the chain's own for a burst whose interval ended. It must not call the
 	// chain. An Output's Payload may be that of the Message.
 	Emit func(Output)
-	// Fail hears of each message that was dropped because a rule failed. The rule is -1
-	// where no rule is to blame: the chain is closed.
-	Fail func(rule int, err error)
+	// Fail hears of each message that was dropped, and why.
+	Fail func(Failure)
 }
+
+// Failure is a message that a chain could not process.
+type Failure struct {
+	Topic string // of the message; for a batch, of the last message in it
+	Rule  int    // counted from 1; 0 where no rule is to blame: the chain is closed
+	Kind  string // of the rule, as files name it
+	Err   error
+}
+
+// Error says "rule 2 (parse) failed: ...".
+func (f Failure) Error() string {
+	if f.Rule == 0 {
+		return f.Err.Error()
+	}
+	return fmt.Sprintf("rule %d (%s) failed: %v", f.Rule, f.Kind, f.Err)
+}
+
+// Unwrap returns the cause.
+func (f Failure) Unwrap() error { return f.Err }
 
 // Chain is a compiled rule chain with its memory (last messages, collected values, open
 // bursts). Process may be called from several goroutines; messages are taken one at a time.
 type Chain struct {
 	opts  Options
 	steps []step
+	kinds []string // of the steps
 
 	mu     sync.Mutex
 	memory memory
@@ -72,9 +92,31 @@ func Compile(list []commissioning.Rule, opts Options) (*Chain, error) {
 			return nil, spec.Errorf(spec.Invalid, "cannot use rule %d: %w", i+1, err)
 		}
 		c.steps = append(c.steps, s)
+		c.kinds = append(c.kinds, ruleName(rule))
 	}
 	c.memory.start()
 	return c, nil
+}
+
+// ruleName returns the name of the one rule that is given.
+func ruleName(rule commissioning.Rule) string {
+	switch {
+	case rule.Parse != nil:
+		return "parse"
+	case rule.Transform != nil:
+		return "transform"
+	case rule.Filter != nil:
+		return "filter"
+	case rule.Cov != nil:
+		return "cov"
+	case rule.Burst != nil:
+		return "burst"
+	case rule.Collect != nil:
+		return "collect"
+	case rule.Stash != nil:
+		return "stash"
+	}
+	return "setContextVars"
 }
 
 func (c *Chain) compile(index int, rule commissioning.Rule) (step, error) {
@@ -116,7 +158,7 @@ func (c *Chain) Process(in Message) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		c.opts.Fail(-1, errClosed)
+		c.opts.Fail(Failure{Topic: in.Topic, Err: errClosed})
 		return
 	}
 	m := newMessage(in)
@@ -126,7 +168,7 @@ func (c *Chain) Process(in Message) {
 	}
 	first, err := c.enter(m)
 	if err != nil {
-		c.opts.Fail(0, err)
+		c.fail(0, m, err)
 		return
 	}
 	entered := m.value
@@ -154,7 +196,7 @@ func (c *Chain) run(first int, m *message) {
 	for i := first; i < len(c.steps); i++ {
 		pass, err := c.steps[i].run(c, m)
 		if err != nil {
-			c.opts.Fail(i, err)
+			c.fail(i, m, err)
 			return
 		}
 		if !pass {
@@ -162,6 +204,10 @@ func (c *Chain) run(first int, m *message) {
 		}
 	}
 	c.emit(m)
+}
+
+func (c *Chain) fail(index int, m *message, err error) {
+	c.opts.Fail(Failure{Topic: m.topic, Rule: index + 1, Kind: c.kinds[index], Err: err})
 }
 
 func (c *Chain) emit(m *message) {

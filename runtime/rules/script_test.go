@@ -73,7 +73,7 @@ func runScript(t *testing.T, rules, script string) (result string) {
 		var out transcript
 		c, err := Compile(readRules(t, rules), Options{
 			Emit: func(o Output) { out.add(printOutput(o)) },
-			Fail: func(rule int, err error) { out.add(fmt.Sprintf("! %d: %v\n", rule+1, err)) },
+			Fail: func(f Failure) { out.add(fmt.Sprintf("! %d: %v\n", f.Rule, f.Err)) },
 		})
 		if err != nil {
 			result = fmt.Sprintf("! %v\n", err)
