@@ -31,11 +31,11 @@ type Message struct {
 
 const (
 	// heartbeat is how often a stream that has nothing to say shows that it lives, and
-	// checks that its caller still may read it.
+	// checks that its token has not expired. A change of tokens, users and roles it checks at once.
 	heartbeat = 15 * time.Second
 	// writeTimeout ends a stream whose reader is stuck.
 	writeTimeout = 30 * time.Second
-	maxFilters = 100
+	maxFilters   = 100
 )
 
 type streamInput struct {
@@ -129,37 +129,57 @@ func streamRing[T any](ctx context.Context, c *Control, r *ring[T], last string)
 	}
 	return &streamOutput{Body: func(hctx huma.Context) {
 		request, _ := humago.Unwrap(hctx)
+		still := func() error {
+			return c.stillMay(ctx, request, func(who *caller) error { return who.route(spec.Read, request.URL.Path) })
+		}
 		e := startEvents(hctx)
 		tick := time.NewTicker(heartbeat)
 		defer tick.Stop()
 		position := r.position(last)
-		err := e.comment("open")
+		access := c.access.wait()
+		err := e.open(still)
 		for err == nil {
 			moved := r.changed.wait()
-			var entries []entry[T]
-			entries, position = r.after(position)
-			for _, x := range entries {
-				if err == nil {
-					err = e.send(x.id, x.value)
-				}
-			}
-			if err != nil {
+			if position, err = sendAfter(e, r, position); err != nil {
 				break
 			}
 			select {
 			case <-ctx.Done():
 				return
 			case <-moved:
+			case <-access:
+				access = c.access.wait()
+				err = still()
 			case <-tick.C:
-				err = c.heartbeat(ctx, e, request, func(who *caller) error { return who.route(spec.Read, request.URL.Path) })
+				err = e.alive(still)
 			}
 		}
 		c.opts.Log.Debug("a stream ended", "path", request.URL.Path, "error", err)
 	}}, nil
 }
 
-func (c *Control) heartbeat(ctx context.Context, e *events, r *http.Request, check func(*caller) error) error {
-	if err := c.stillMay(ctx, r, check); err != nil {
+// sendAfter writes what came to a ring after the position, and returns where that ends.
+func sendAfter[T any](e *events, r *ring[T], position int64) (int64, error) {
+	entries, next := r.after(position)
+	for _, x := range entries {
+		if err := e.send(x.id, x.value); err != nil {
+			return next, err
+		}
+	}
+	return next, nil
+}
+
+// open begins a stream, whose caller may have lost the permission since they were let in.
+func (e *events) open(still func() error) error {
+	if err := still(); err != nil {
+		return err
+	}
+	return e.comment("open")
+}
+
+// alive shows that the stream lives; its token may have expired.
+func (e *events) alive(still func() error) error {
+	if err := still(); err != nil {
 		return err
 	}
 	return e.comment("alive")
@@ -229,17 +249,21 @@ func (c *Control) pump(ctx context.Context, hctx huma.Context, in *messagesInput
 	defer tick.Stop()
 	number, err := strconv.ParseUint(in.LastEventID, 10, 64)
 	resumed := err == nil
-	err = e.comment("open")
+	still := func() error {
+		return c.stillMay(ctx, request, func(who *caller) error { return mayRead(who, in.Filter) })
+	}
+	access := c.access.wait()
+	err = e.open(still)
 	for err == nil {
-		if n := f.dropped.Swap(0); n > 0 {
-			c.opts.Log.Warn("a reader of messages is too slow", "user", callerOf(ctx).username, "dropped", n)
-			if err = e.comment(fmt.Sprintf("%d messages were dropped: the reader is too slow", n)); err != nil {
-				break
-			}
+		if err = c.tellDropped(ctx, e, f); err != nil {
+			break
 		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-access:
+			access = c.access.wait()
+			err = still()
 		case v := <-f.queue:
 			f.taken(v)
 			if v.Retain && resumed {
@@ -248,8 +272,18 @@ func (c *Control) pump(ctx context.Context, hctx huma.Context, in *messagesInput
 			number++
 			err = e.send(strconv.FormatUint(number, 10), v)
 		case <-tick.C:
-			err = c.heartbeat(ctx, e, request, func(who *caller) error { return mayRead(who, in.Filter) })
+			err = e.alive(still)
 		}
 	}
 	c.opts.Log.Debug("a stream of messages ended", "error", err)
+}
+
+// tellDropped tells a reader who is too slow how many messages it missed.
+func (c *Control) tellDropped(ctx context.Context, e *events, f *feed) error {
+	n := f.dropped.Swap(0)
+	if n == 0 {
+		return nil
+	}
+	c.opts.Log.Warn("a reader of messages is too slow", "user", callerOf(ctx).username, "dropped", n)
+	return e.comment(fmt.Sprintf("%d messages were dropped: the reader is too slow", n))
 }

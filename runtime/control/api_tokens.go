@@ -36,7 +36,9 @@ func (c *Control) registerTokens(api huma.API) {
 		id: "logout", method: http.MethodPost, path: "/logout", summary: "Revoke the token that the request carries",
 		access: loggedIn, status: http.StatusNoContent,
 	}, func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-		return nil, c.store.touch(ctx, func(tx *transaction) error { return tx.deleteToken(callerOf(ctx).tokenID) })
+		err := c.store.touch(ctx, func(tx *transaction) error { return tx.deleteToken(callerOf(ctx).tokenID) })
+		c.access.raise()
+		return nil, err
 	})
 	register(c, api, operation{
 		id: "create-token", method: http.MethodPost, path: "/tokens", summary: "Make a named token; its secret is shown this once",

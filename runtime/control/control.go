@@ -55,6 +55,7 @@ type Control struct {
 	states    map[string]string // of services, as the stream of events last told them
 
 	reported signal // an agent's status moved
+	access   signal // who may do what moved: a token, a user, a role
 	events   *ring[Event]
 	probes   *credential.Limiter // secrets compared by plans that turned out to differ
 }
@@ -130,6 +131,7 @@ func (c *Control) publish(m *model) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.model.Store(m)
+	c.access.raise()
 	c.identities.set(m.revision, identities)
 	byAgent := m.resourcesByAgent()
 	for name := range byAgent {

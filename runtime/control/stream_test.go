@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
@@ -259,25 +260,36 @@ func TestLogs(t *testing.T) {
 	}
 }
 
-// A stream ends when its token is revoked, at the next sign of life.
+// A stream ends at once when its token is revoked, or its user changes or goes.
 func TestStreamsAreCheckedAgain(t *testing.T) {
-	i := start(t)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/events", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token := i.with("viewer", grant("/api/v1/events", spec.Read))
-	request.Header.Set("Authorization", "Bearer "+token)
-	check := func(who *caller) error { return who.route(spec.Read, "/api/v1/events") }
-	if err := i.control.stillMay(t.Context(), request, check); err != nil {
-		t.Error(err)
-	}
-	i.apply(plan.Request{Users: []spec.User{{Username: "viewer", Permissions: []spec.Permission{}}}})
-	if err := i.control.stillMay(t.Context(), request, check); spec.KindOf(err) != spec.Forbidden {
-		t.Errorf("without permission: %v", err)
-	}
-	i.apply(plan.Request{Users: []spec.User{{Username: "viewer", State: spec.Absent}}})
-	if err := i.control.stillMay(t.Context(), request, check); spec.KindOf(err) != spec.Unauthorised {
-		t.Errorf("without a user: %v", err)
+	for name, end := range map[string]func(i *instance, token spec.TokenSecret){
+		"revoked": func(i *instance, token spec.TokenSecret) {
+			i.do(http.MethodDelete, "/api/v1/tokens/"+token.ID, i.token, nil).want(http.StatusNoContent)
+		},
+		"logged out": func(i *instance, token spec.TokenSecret) {
+			i.do(http.MethodPost, "/api/v1/logout", token.Token, nil).want(http.StatusNoContent)
+		},
+		"without permission": func(i *instance, _ spec.TokenSecret) {
+			i.apply(plan.Request{Users: []spec.User{{Username: "viewer", Permissions: []spec.Permission{}}}})
+		},
+		"without a user": func(i *instance, _ spec.TokenSecret) {
+			i.apply(plan.Request{Users: []spec.User{{Username: "viewer", State: spec.Absent}}})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := start(t, func(o *Options) { o.Messages = newSource() })
+			viewer := i.with("viewer", grant("/api/v1/events", spec.Read), spec.Permission{Resource: "a", Operation: spec.Read, Context: spec.MQTT})
+			token := mustCreate(t, i.do(http.MethodPost, "/api/v1/tokens", viewer, spec.TokenRequest{Name: "viewing"}))
+			streams := []stream{i.stream("/api/v1/events", token.Token, ""), i.stream("/api/v1/messages?filter=a", token.Token, "")}
+			end(i, token)
+			began := time.Now()
+			for _, s := range streams {
+				for s.lines.Scan() { // to its end
+				}
+			}
+			if time.Since(began) >= heartbeat {
+				t.Error("the streams ended only at a sign of life")
+			}
+		})
 	}
 }
