@@ -24,6 +24,7 @@ type BrowseOptions struct {
 type Browsed struct {
 	URL            string `json:"url"`
 	Root           string `json:"root"`
+	RootName       string `json:"rootName,omitempty"` // its browse name, without namespace
 	Username       string `json:"username,omitempty"`
 	SecurityMode   string `json:"securityMode"`
 	SecurityPolicy string `json:"securityPolicy"`
@@ -43,6 +44,7 @@ type Node struct {
 }
 
 const (
+	objects      = "i=85" // the root of what a server holds
 	defaultDepth = 20
 	defaultMost  = 10000
 )
@@ -80,12 +82,28 @@ func Browse(ctx context.Context, url, root string, opts BrowseOptions) (Browsed,
 	if err := w.run(ctx, top); err != nil {
 		return Browsed{}, spec.Errorf(spec.Unavailable, "cannot browse %q below %q: %w", c.target.url(), start, named(err))
 	}
+	name, err := s.browseName(ctx, start)
+	if err != nil {
+		return Browsed{}, spec.Errorf(spec.Unavailable, "cannot read the name of %q at %q: %w", start, c.target.url(), named(err))
+	}
 	found := Browsed{
-		URL: c.target.url(), Root: start.String(), Username: opts.Login.Username,
+		URL: c.target.url(), Root: start.String(), RootName: name, Username: opts.Login.Username,
 		SecurityMode: modeName(c.mode), SecurityPolicy: policyName(c.policy), Nodes: []Node{}, Truncated: w.truncated,
 	}
 	top.appendTo(&found.Nodes)
 	return found, nil
+}
+
+// browseName reads a node's name, without its namespace; "" if the server does not give it.
+func (s *session) browseName(ctx context.Context, node *ua.NodeID) (string, error) {
+	read, err := s.readAttributes(ctx, []*ua.ReadValueID{attributeOf(node, ua.AttributeIDBrowseName)})
+	if err != nil {
+		return "", err
+	}
+	if name, ok := read[0].value.value.(*ua.QualifiedName); ok {
+		return name.Name, nil
+	}
+	return "", nil
 }
 
 // walk goes down level by level, many nodes in a request.

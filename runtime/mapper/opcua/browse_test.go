@@ -86,7 +86,7 @@ func testForeignBrowse(t *testing.T, f *foreign) {
 // wantValid evaluates the file that a walk gives, and counts its endpoints.
 func wantValid(t *testing.T, found Browsed, parameters map[string]any) {
 	t.Helper()
-	text := found.CommissioningFile()
+	text := found.CommissioningFile(found.DefaultID())
 	file, diagnostics := commissioning.Parse("browsed.yml", []byte(text))
 	if len(diagnostics) > 0 {
 		t.Fatalf("the file does not parse: %v\n%s", diagnostics, text)
@@ -94,6 +94,9 @@ func wantValid(t *testing.T, found Browsed, parameters map[string]any) {
 	service, diagnostics := file.Evaluate(commissioning.Input{Parameters: parameters})
 	if len(diagnostics) > 0 {
 		t.Fatalf("the file is not valid: %v\n%s", diagnostics, text)
+	}
+	if service.ID != found.DefaultID() {
+		t.Errorf("the service is %q, not %q", service.ID, found.DefaultID())
 	}
 	var variables, endpoints int
 	for _, n := range found.Nodes {
@@ -139,9 +142,41 @@ func TestBrowseSimulator(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", &tree, want)
 	}
 	wantValid(t, found, nil)
+	if name := found.DefaultID(); !strings.Contains(name, "_press_") {
+		t.Errorf("the service is named %q, without its root", name)
+	}
 	whole, err := Browse(t.Context(), found.URL, "", BrowseOptions{})
 	if err != nil || len(whole.Nodes) != len(found.Nodes)+1 {
 		t.Errorf("the whole server has %d nodes: %v", len(whole.Nodes), err)
+	}
+}
+
+// TestDefaultIDs holds that what is not the same has not the same id: applying a service of
+// another's id would delete the other's endpoints.
+func TestDefaultIDs(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range []struct{ url, root, name, want string }{
+		{"opc.tcp://10.0.0.1:24840", "i=85", "Objects", "opcua_10.0.0.1_24840"},
+		{"opc.tcp://10.0.0.12:4840", "i=85", "Objects", "opcua_10.0.0.12_4840"},
+		{"opc.tcp://PLC7.plant:4840", "i=85", "Objects", "opcua_plc7.plant_4840"},
+		{"opc.tcp://10.0.0.7:4840", "ns=2;s=Press", "Press", "opcua_10.0.0.7_4840_press_"},
+		{"opc.tcp://10.0.0.7:4840", "ns=2;s=Oven.Press", "Press", "opcua_10.0.0.7_4840_press_"},
+		{"opc.tcp://10.0.0.7:4840", "ns=2;s=press", "press", "opcua_10.0.0.7_4840_press_"},
+		{"opc.tcp://10.0.0.7:4840", "ns=2;i=7", "", "opcua_10.0.0.7_4840_"},
+		{"opc.tcp://10.0.0.7:4840/line", "i=85", "Objects", "opcua_10.0.0.7_4840_"},
+		{"opc.tcp://plc-7:4840", "i=85", "Objects", "opcua_plc_7_4840_"},
+		{"opc.tcp://plc_7:4840", "i=85", "Objects", "opcua_plc_7_4840"},
+		{"opc.tcp://[fe80::7]:4840", "i=85", "Objects", "opcua_fe80__7_4840_"},
+		{"opc.tcp://" + strings.Repeat("long-", 60) + ":4840", "ns=2;s=x", strings.Repeat("Größe", 30), "opcua_long_long_"},
+	} {
+		id := Browsed{URL: c.url, Root: c.root, RootName: c.name}.DefaultID()
+		if err := spec.CheckServiceID(id); err != nil || !strings.HasPrefix(id, c.want) || strings.HasSuffix(c.want, "0") && id != c.want {
+			t.Errorf("%s below %s is %q, not %q: %v", c.url, c.root, id, c.want, err)
+		}
+		if seen[id] {
+			t.Errorf("%s below %s is %q, as another is", c.url, c.root, id)
+		}
+		seen[id] = true
 	}
 }
 

@@ -1,6 +1,8 @@
 package opcua
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"net/url"
@@ -9,18 +11,14 @@ import (
 	"unicode"
 )
 
-// CommissioningFile writes a commissioning file for what was found: one Connection, and one
-// subscribe Endpoint for each readable variable. The password becomes a parameter; it is in
-// no file.
-func (b Browsed) CommissioningFile() string {
+// CommissioningFile writes a commissioning file of the service id for what was found: one
+// Connection, and one subscribe Endpoint for each readable variable. The password becomes a
+// parameter; it is in no file.
+func (b Browsed) CommissioningFile(id string) string {
 	var out strings.Builder
 	host, port, path := b.address()
 	fmt.Fprintf(&out, "description: %s\n", quote("Variables of the OPC UA server "+b.URL+" below "+b.Root))
-	name := "opcua " + strings.ReplaceAll(host, ":", ".")
-	if port != 4840 {
-		name += fmt.Sprintf(" %d", port) // several servers of one machine are several services
-	}
-	fmt.Fprintf(&out, "metadata:\n  name: %s\n", quote(name))
+	fmt.Fprintf(&out, "metadata:\n  name: %s\n", quote(id))
 	if b.Username != "" {
 		out.WriteString("\nparameters:\n  password:\n    type: string\n    format: password\n    title: " +
 			quote("Password of "+b.Username+" at the OPC UA server") + "\n")
@@ -45,6 +43,35 @@ func (b Browsed) CommissioningFile() string {
 		}
 	}
 	return out.String()
+}
+
+// DefaultID is a service id that no other server and no other root gives, such as
+// opcua_10.0.0.7_4840 and opcua_10.0.0.7_4840_press_1f0c77 for what is below a root. It is
+// also a name that this id is made from.
+func (b Browsed) DefaultID() string {
+	host, port, path := b.address()
+	plain := idPart(host, 60)
+	id := fmt.Sprintf("opcua_%s_%d", plain, port)
+	if b.Root == objects && path == "" && plain == strings.ToLower(host) {
+		return id
+	}
+	if name := idPart(b.RootName, 40); name != "" && b.Root != objects {
+		id += "_" + name
+	}
+	// Names are not unique, and not all of an address fits into an id: a part of the whole's digest does.
+	digest := sha256.Sum256([]byte(strings.ToLower(host) + "/" + path + " " + b.Root))
+	return id + "_" + hex.EncodeToString(digest[:3])
+}
+
+// idPart is what an id can hold of a name, cut at length.
+func idPart(name string, length int) string {
+	part := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' {
+			return r
+		}
+		return '_'
+	}, strings.ToLower(name))
+	return part[:min(len(part), length)]
 }
 
 func writeEndpoint(out *strings.Builder, n Node, id, topic string) {
