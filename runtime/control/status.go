@@ -96,13 +96,18 @@ func (c *Control) serviceState(m *model, s *service) (string, []spec.Deviation) 
 	found := s.ownDeviations()
 	enabling := false
 	silent := map[string]bool{}
-	down := map[string]bool{}                // connections by id
+	connections := map[string]string{}       // how they stand, by id
 	for _, r := range m.bound[s.record.ID] { // a connection comes before its endpoints
 		d, state := c.deviationLocked(s, s.agents[r.ID], r, silent)
-		if d != nil && (r.Type != "Endpoint" || !down[s.connectionOf(r.ID)]) {
+		if r.Type == "Connection" {
+			connections[r.ID] = state
+		}
+		if r.Type == "Endpoint" && d != nil {
+			d, state = folded(d, state, connections[s.connectionOf(r.ID)])
+		}
+		if d != nil {
 			found = append(found, *d)
 		}
-		down[r.ID] = d != nil && r.Type == "Connection"
 		enabling = enabling || state == stateEnabling
 	}
 	switch {
@@ -114,8 +119,20 @@ func (c *Control) serviceState(m *model, s *service) (string, []spec.Deviation) 
 	return stateEnabled, nil
 }
 
+// folded puts an endpoint's deviation under its connection's: what a machine that is off
+// does to its endpoints is told once, and one that waits for a connection's first opening
+// does not deviate.
+func folded(d *spec.Deviation, state, connection string) (*spec.Deviation, string) {
+	switch {
+	case connection == stateDeviated:
+		return nil, stateDeviated
+	case connection == stateEnabling && d.State == spec.StatePending:
+		return nil, stateEnabling
+	}
+	return d, state
+}
+
 // connectionOf is the id of the connection, in the same service, that an endpoint runs on.
-// What a machine that is off does to its endpoints is told once, of the connection.
 func (s *service) connectionOf(endpoint string) string {
 	id, _ := s.byID[endpoint].Properties["connection"].(string)
 	return id
@@ -157,7 +174,7 @@ func (c *Control) deviationLocked(s *service, name string, r spec.Resource, sile
 	switch {
 	case status.OnTarget:
 		return nil, stateEnabled
-	case status.Error == "" && underWay(status.State):
+	case underWay(status, time.Now()):
 		return nil, stateEnabling
 	}
 	return &spec.Deviation{
@@ -165,11 +182,22 @@ func (c *Control) deviationLocked(s *service, name string, r spec.Resource, sile
 	}, stateDeviated
 }
 
-// underWay reports whether a state is a step on the way to the target.
-func underWay(state string) bool {
-	return slices.Contains([]string{
-		spec.StatePending, string(spec.StateConnecting), string(spec.StateDisconnected), string(spec.StateDisconnecting),
-	}, state)
+// patience is how long a resource may be on its way to its target before that is a deviation.
+const patience = 30 * time.Second
+
+// underWay reports whether a state is a step on the way to the target, which nothing has
+// failed on yet. Why an endpoint or mapping is pending is no failure.
+func underWay(s spec.ResourceStatus, now time.Time) bool {
+	if !s.Since.IsZero() && now.Sub(s.Since) > patience {
+		return false
+	}
+	switch s.State {
+	case spec.StatePending:
+		return true
+	case string(spec.StateConnecting), string(spec.StateDisconnected), string(spec.StateDisconnecting):
+		return s.Error == ""
+	}
+	return false
 }
 
 // ownDeviations are those that no agent knows of: what this build cannot read or run.

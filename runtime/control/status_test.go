@@ -76,6 +76,67 @@ func TestServiceStates(t *testing.T) {
 	}
 }
 
+// opening is a machine whose first connection is being made.
+func opening(since time.Time) func(spec.Resource) spec.ResourceStatus {
+	return func(r spec.Resource) spec.ResourceStatus {
+		if r.Type == "Connection" {
+			return spec.ResourceStatus{State: string(spec.StateConnecting), Since: since}
+		}
+		return spec.ResourceStatus{State: spec.StatePending, Error: `connection "plc" is connecting`, Since: since}
+	}
+}
+
+// After an install or a restart a service whose connections are being opened for the first
+// time is enabling; what waits too long or has failed deviates, once for each connection.
+func TestServiceIsEnablingWhileItConnects(t *testing.T) {
+	for name, c := range map[string]struct {
+		status     func(spec.Resource) spec.ResourceStatus
+		state      string
+		deviations []string
+	}{
+		"at once":  {opening(time.Now()), stateEnabling, nil},
+		"too long": {opening(time.Now().Add(-time.Hour)), stateDeviated, []string{"service/press/connection/plc"}},
+		"again": {func(r spec.Resource) spec.ResourceStatus {
+			if r.Type == "Connection" {
+				return spec.ResourceStatus{State: string(spec.StateReconnecting), Error: "refused", Since: time.Now()}
+			}
+			return opening(time.Now())(r)
+		}, stateDeviated, []string{"service/press/connection/plc"}},
+		"long pending on a connection that waits": {func(r spec.Resource) spec.ResourceStatus {
+			if r.Type == "Connection" {
+				return opening(time.Now())(r)
+			}
+			return opening(time.Now().Add(-time.Hour))(r)
+		}, stateEnabling, nil},
+		"failed on a connection that waits": {func(r spec.Resource) spec.ResourceStatus {
+			if r.ID == "temp" {
+				return spec.ResourceStatus{State: spec.StateFailed, Error: "no such address"}
+			}
+			return opening(time.Now())(r)
+		}, stateDeviated, []string{"service/press/endpoint/temp"}},
+		"pending on what is connected": {func(r spec.Resource) spec.ResourceStatus {
+			if r.Type == "Connection" {
+				return running(r)
+			}
+			return opening(time.Now())(r)
+		}, stateEnabling, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := start(t)
+			defer i.mapperOf(spec.DefaultAgent, c.status)()
+			p := i.apply(install("press", press))
+			v := i.service("press")
+			var addresses []string
+			for _, d := range p.Deviations {
+				addresses = append(addresses, d.Address)
+			}
+			if v.State != c.state || !slices.Equal(addresses, c.deviations) || len(v.Deviations) != len(c.deviations) {
+				t.Errorf("the service is %s with %v, the answer has %v", v.State, v.Deviations, p.Deviations)
+			}
+		})
+	}
+}
+
 func TestWaiting(t *testing.T) {
 	i := start(t)
 	stop := i.mapperOf(spec.DefaultAgent, unreachable)
