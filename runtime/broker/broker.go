@@ -58,7 +58,6 @@ type Broker struct {
 
 	retained *retained
 	queued   budget // bytes waiting for network clients
-	waits    waits
 
 	connections sync.WaitGroup
 	open        atomic.Int64 // network connections, with or without a session
@@ -158,8 +157,8 @@ type Message struct {
 // A full in-process subscriber holds the publisher back until there is room. One that
 // delivers nothing for 30 s loses its copy, counted and logged. Kind Unavailable means that
 // nobody got the message, since the broker has stopped; Conflict, that all got it but one
-// whose queue is full, because ctx ended or because waiting would last for ever: the caller
-// is the callback that this queue waits for (a loop).
+// whose queue is full, because ctx ended. A callback of Subscribe should leave publishing to
+// another goroutine: where it fills its own queue, in a loop, it waits the 30 s for itself.
 func (b *Broker) Publish(ctx context.Context, as string, m Message) error {
 	if m.QoS > 2 {
 		return spec.Errorf(spec.Invalid, "cannot publish to %q with QoS %d: it is 0, 1 or 2", m.Topic, m.QoS)

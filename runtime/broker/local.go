@@ -1,11 +1,7 @@
 package broker
 
 import (
-	"bytes"
 	"context"
-	"runtime"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -98,9 +94,6 @@ func (b *Broker) removeLocal(to *subscriber, s *subscription) {
 // deliverLocal is the goroutine of one in-process subscriber.
 func (b *Broker) deliverLocal(to *subscriber, deliver func(Message)) {
 	defer close(to.done)
-	self := goroutine()
-	b.waits.begin(self, to)
-	defer b.waits.end(self)
 	var batch [32]delivery
 	for {
 		n := to.queue.pop(batch[:])
@@ -139,14 +132,9 @@ func (b *Broker) deliverOne(to *subscriber, d *delivery, deliver func(Message)) 
 }
 
 // wait queues d once the full in-process subscriber has room. Where it never has, d is
-// dropped and counted; the error, of kind Conflict, is for a publisher that caused it.
+// dropped and counted; the error, of kind Conflict, is for a publisher that gave up. So a
+// circle of callbacks that publish into each other's full queues goes on after stallLimit.
 func (b *Broker) wait(ctx context.Context, to *subscriber, d delivery) error {
-	if !b.waits.enter(to) {
-		const why = "it waits for the very callback that publishes: a loop"
-		b.drop(to, d.msg, why)
-		return spec.Errorf(spec.Conflict, "cannot deliver %q to subscriber %q of %q: %s", d.msg.Topic, to.client, to.name, why)
-	}
-	defer b.waits.leave()
 	seen := to.progress.Load()
 	stall := time.NewTimer(stallLimit)
 	defer stall.Stop()
@@ -170,68 +158,4 @@ func (b *Broker) wait(ctx context.Context, to *subscriber, d delivery) error {
 			stall.Reset(stallLimit)
 		}
 	}
-}
-
-// waits knows which in-process subscriber's callback waits for which other's queue, and so
-// sees a circle before it closes. Only callbacks that publish from their own goroutine are
-// seen; for others there is stallLimit.
-type waits struct {
-	mu         sync.Mutex
-	delivering map[uint64]*subscriber // by goroutine
-}
-
-func (w *waits) begin(goroutine uint64, s *subscriber) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.delivering == nil {
-		w.delivering = map[uint64]*subscriber{}
-	}
-	w.delivering[goroutine] = s
-}
-
-func (w *waits) end(goroutine uint64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.delivering, goroutine)
-}
-
-// enter notes that the calling goroutine waits for a subscriber's queue. It reports false,
-// and notes nothing, where that queue could only be emptied by the caller itself.
-func (w *waits) enter(to *subscriber) bool {
-	self := goroutine()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	me := w.delivering[self]
-	if me == nil {
-		return true
-	}
-	for at := to; at != nil; at = at.waits {
-		if at == me {
-			return false
-		}
-	}
-	me.waits = to
-	return true
-}
-
-func (w *waits) leave() {
-	self := goroutine()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if me := w.delivering[self]; me != nil {
-		me.waits = nil
-	}
-}
-
-// goroutine returns the number of the calling goroutine, which its stack trace begins with
-// ("goroutine 18 [running]:"). It is asked for only where a publisher is about to wait.
-func goroutine() uint64 {
-	var buf [40]byte
-	text := bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine "))
-	number, _, _ := bytes.Cut(text, []byte(" "))
-	n, err := strconv.ParseUint(string(number), 10, 64)
-	if err != nil {
-		return 0 // nobody's: circles are then broken by stallLimit
-	}
-	return n
 }

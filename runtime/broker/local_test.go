@@ -191,41 +191,32 @@ func TestInProcessPublisherGivesUp(t *testing.T) {
 	})
 }
 
-// A callback that publishes to its own filter would wait for itself.
+// A callback that publishes to its own filter waits for itself, but not for ever.
 func TestInProcessLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := offline(t, Limits{LocalMessages: 8}, identityOf("a", "rw #"))
-		var delivered, looped atomic.Int64
+		enough := make(chan struct{})
+		delivered := 0
 		stop, err := b.Subscribe(t.Context(), "a", "x", 0, func(m Message) {
-			delivered.Add(1)
 			for range 2 { // grows until the queue is full
-				if err := b.Publish(t.Context(), "a", m); err != nil && spec.KindOf(err) == spec.Conflict {
-					looped.Add(1)
-				}
-			}
-			if delivered.Load() > 500 {
-				if err := b.Publish(t.Context(), "a", Message{Topic: "over"}); err != nil {
+				if err := b.Publish(t.Context(), "a", m); err != nil {
 					t.Error(err)
 				}
 			}
+			if delivered++; delivered == 500 {
+				close(enough)
+			}
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		over := make(chan struct{})
-		once := sync.OnceFunc(func() { close(over) })
-		stopOver, err := b.Subscribe(t.Context(), "a", "over", 0, func(Message) { once() })
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Publish(t.Context(), "a", Message{Topic: "x"}); err != nil {
 			t.Fatal(err)
 		}
-		<-over
+		<-enough
 		stop()
-		stopOver()
-		if looped.Load() == 0 || b.Stats().MessagesDropped == 0 {
-			t.Errorf("%d refused as a loop, %d dropped", looped.Load(), b.Stats().MessagesDropped)
+		if b.Stats().MessagesDropped == 0 {
+			t.Error("nothing is counted as dropped")
 		}
 	})
 }
@@ -239,12 +230,11 @@ func TestInProcessCircle(t *testing.T) {
 		bounce := func(as, to string) func(Message) {
 			return func(Message) {
 				for range 2 {
-					err := b.Publish(t.Context(), as, Message{Topic: to})
-					if err != nil && spec.KindOf(err) != spec.Conflict {
+					if err := b.Publish(t.Context(), as, Message{Topic: to}); err != nil {
 						t.Error(err)
 					}
 				}
-				if delivered.Add(1) == 2000 {
+				if delivered.Add(1) == 500 {
 					close(enough)
 				}
 			}

@@ -26,7 +26,6 @@ type subscriber struct {
 	// in process only
 	stopped chan struct{} // closed to end the goroutine
 	done    chan struct{} // closed when it has ended
-	waits   *subscriber   // whose queue the goroutine waits for; waits.mu guards it
 }
 
 // quiet lets one log line through per minute.
