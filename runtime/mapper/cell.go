@@ -24,6 +24,7 @@ type cell struct {
 	since     time.Time
 	faults    []*fault // by the order in which they were made; the first one set is shown
 	lastError string
+	warning   string // shown as the last error from then on: what is likely a mistake, but stops no work
 }
 
 // fault is one cause for which a resource cannot do its work. Setting and clearing it when
@@ -78,6 +79,16 @@ func (c *cell) remember(text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lastError = text
+}
+
+// warn sets the warning; the first one stays.
+func (c *cell) warn(text string) {
+	c.mu.Lock()
+	if c.warning == "" {
+		c.warning = text
+	}
+	c.mu.Unlock()
+	c.m.touch()
 }
 
 // raise sets the fault; text says why.
@@ -139,6 +150,9 @@ func (c *cell) status() spec.ResourceStatus {
 		State: c.state, Since: c.since, Error: c.firstFault(), LastError: c.lastError,
 		Messages: c.messages.Load(), Errors: c.errors.Load(), Dropped: c.dropped.Load(), Skipped: c.skipped.Load(),
 		Connects: c.connects.Load(), Starts: c.starts,
+	}
+	if c.warning != "" {
+		s.LastError = c.warning
 	}
 	if nanos := c.lastValue.Load(); nanos != 0 {
 		s.LastValueAt = time.Unix(0, nanos)

@@ -38,6 +38,7 @@ type mappingEntry struct {
 
 	ruleFault, topicFault *fault
 	ruleError             atomic.Bool // the rules failed on the message at hand
+	feedsItself           atomic.Bool // and its status says so
 }
 
 // source is one subscription of an entry.
@@ -287,7 +288,21 @@ func (e *mappingEntry) emit(o rules.Output) {
 		return
 	}
 	e.topicFault.clear()
+	e.warnOfLoop(topic)
 	e.out.pushPatiently(Message{Topic: topic, Payload: o.Payload, QoS: byte(e.cfg.Publish.QoS), Retain: e.cfg.Publish.Retain})
+}
+
+// warnOfLoop notes, once, that what the entry publishes comes back to it. That is no fault: its rules may end the loop.
+func (e *mappingEntry) warnOfLoop(topic string) {
+	if e.feedsItself.Load() {
+		return
+	}
+	for _, s := range e.sources {
+		if s.external == e.external && s.filter.Matches(topic) && !e.feedsItself.Swap(true) {
+			e.m.warn(e.about(topic, fmt.Sprintf("this entry feeds itself: it subscribes to %q and publishes there", s.filter.MQTT())))
+			return
+		}
+	}
 }
 
 // drop counts a message that came on the topic.

@@ -63,7 +63,12 @@ func TestMappingLoop(t *testing.T) {
 		r.bus.mu.Lock()
 		check(t, "the other mapping", r.bus.counted["out"], 1)
 		r.bus.mu.Unlock()
-		if r.of("loop").Messages < 100 {
+		s := r.of("loop")
+		if !s.OnTarget || !strings.Contains(s.LastError, `(topic loop): this entry feeds itself: it subscribes to "loop"`) {
+			t.Errorf("status of the loop: %v, %q", s.OnTarget, s.LastError)
+		}
+		check(t, "the other mapping's error", r.of("other").LastError, "")
+		if s.Messages < 100 {
 			t.Errorf("the loop made %d messages", r.of("loop").Messages)
 		}
 		began := time.Now()

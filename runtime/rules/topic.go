@@ -48,13 +48,25 @@ func CompileFilter(filter string) (*Filter, error) {
 // MQTT returns the filter as the broker takes it: "plant/+/#".
 func (f *Filter) MQTT() string { return f.mqtt }
 
+// Matches reports whether messages on topic come to a subscription of the filter.
+func (f *Filter) Matches(topic string) bool {
+	plain, _ := f.plain()
+	return spec.TopicMatches(plain, topic)
+}
+
+// plain returns the filter that topics must match, and its levels' names: a shared subscription's begins
+// after its group.
+func (f *Filter) plain() (filter string, levels []string) {
+	if strings.HasPrefix(f.mqtt, "$share/") {
+		return strings.SplitN(f.mqtt, "/", 3)[2], f.levels[2:]
+	}
+	return f.mqtt, f.levels
+}
+
 // Bind returns what the named wildcards matched in topic, nil where there are none; ok is false
 // if topic does not match. "#name" matches all the levels that are left, "" for none.
 func (f *Filter) Bind(topic string) (vars map[string]string, ok bool) {
-	plain, levels := f.mqtt, f.levels
-	if strings.HasPrefix(plain, "$share/") { // a shared subscription's filter begins after its group
-		plain, levels = strings.SplitN(plain, "/", 3)[2], levels[2:]
-	}
+	plain, levels := f.plain()
 	if !spec.TopicMatches(plain, topic) {
 		return nil, false
 	}
