@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -88,29 +86,6 @@ func decodeYAML(src []byte) (document yaml.Node, err error) {
 		return document, err
 	}
 	return document, nil
-}
-
-var syntaxLine = regexp.MustCompile(`^yaml: line (\d+): `)
-
-func reportSyntax(r *reporter, err error) {
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
-	at := &node{line: 1, column: 1}
-	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
-		message = err.Error()[len(m[0]):]
-		if line, err := strconv.Atoi(m[1]); err == nil && line > 0 {
-			at.line = min(line, len(r.lines))
-		}
-	}
-	hint := "quote text that holds \": \", \" #\", or begins with one of @ ` % & * ! | > [ {"
-	for i := max(0, at.line-2); i < min(at.line+1, len(r.lines)); i++ {
-		body := strings.TrimLeft(r.lines[i], " ")
-		if strings.HasPrefix(body, "\t") {
-			at.line, at.column = i+1, len(r.lines[i])-len(body)+1
-			hint = "indent with spaces; YAML allows no tabs"
-			break
-		}
-	}
-	r.error(at, "yaml-syntax", hint, "cannot read the YAML: "+message)
 }
 
 func invalidUTF8(ls lines) *node {
