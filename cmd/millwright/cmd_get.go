@@ -182,7 +182,7 @@ func (k states) get(ctx context.Context, c *client.Client, opts *getOptions, w i
 		if err != nil {
 			return err
 		}
-		if opts.id == "" || names(v, opts.id) {
+		if opts.wants(v) {
 			found = append(found, v)
 		}
 	}
@@ -196,6 +196,12 @@ func (k states) get(ctx context.Context, c *client.Client, opts *getOptions, w i
 		}
 		return table(w, k.header, rows)
 	})
+}
+
+// wants reports whether the resource is one that was asked for. The instance narrows the list
+// by service and state; one that is too old for that sends more.
+func (o *getOptions) wants(v spec.ResourceStatus) bool {
+	return (o.id == "" || names(v, o.id)) && (o.service == "" || o.service == v.Service) && (o.state == "" || o.state == v.State)
 }
 
 // names reports whether id means the resource: its own id, with its service, or its address.

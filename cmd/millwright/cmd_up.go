@@ -35,8 +35,9 @@ func newUpCommand(s *streams, global *globalOptions) *cobra.Command {
 		Use:   "up",
 		Short: "Run broker, mapper and control in this process",
 		Long: `Runs the whole gateway in this process until Ctrl-C. The first start makes the data directory
-and an admin with a generated password, which it keeps in the file admin-password there, and
-writes the context file, so that the other commands just work. Everything that was installed runs again by itself after a restart.
+and an admin, whose generated password it keeps in the file admin-password there, and writes the
+context file, so that the other commands just work. Everything that was installed runs again by
+itself after a restart.
 
 Exit codes: 0 stopped by Ctrl-C; 1 another process has the port or the data directory, or a part
 failed; 3 a flag or the data directory cannot be used.`,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/millwright/millwright/examples"
 	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/spec"
 )
 
 // TestEndToEndDemo runs what `make demo` runs, with all the checks that it makes itself.
@@ -247,6 +248,29 @@ func TestEndToEndMaxDisturbanceRefuses(t *testing.T) {
 	}
 	if _, _, code := i.run(append([]string{"plan", file, "--id", "quickstart", "--detailed-exitcode"}, flags...)...); code != 2 {
 		t.Errorf("after the refusal the plan gave exit %d, want 2", code)
+	}
+}
+
+// TestEndToEndSetAlone sets one parameter of two: the instance keeps the other.
+func TestEndToEndSetAlone(t *testing.T) {
+	t.Parallel()
+	i, flags, _ := quickstart(t)
+	file := i.write("quickstart.yml", string(examples.QuickstartFile))
+	if out := i.must(append([]string{"plan", file, "--id", "quickstart"}, flags[:2]...)...); !strings.Contains(out, "No changes") {
+		t.Errorf("setting what is set already:\n%s", out)
+	}
+	all := i.write("all.json", "{}")
+	if out := i.must("plan", file, "--id", "quickstart", "--parameters-file", all); strings.Contains(out, "No changes") {
+		t.Error("a parameter file does not replace what the instance keeps")
+	}
+	var found []spec.ResourceStatus
+	i.decode(&found, "get", "endpoints", "--service", "quickstart", "--state", "enabled", "-o", "json")
+	if len(found) == 0 {
+		t.Error("no endpoint of the service is enabled")
+	}
+	i.decode(&found, "get", "endpoints", "--service", "other", "-o", "json")
+	if len(found) != 0 {
+		t.Errorf("of a service that there is not: %+v", found)
 	}
 }
 
