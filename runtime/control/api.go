@@ -34,7 +34,7 @@ type contextKey int
 const (
 	callerKey contextKey = iota
 	addressKey
-	secretKey
+	noneMatchKey
 )
 
 // callerOf is who sends the request; the routes that need nobody have none.
@@ -97,6 +97,9 @@ type operation struct {
 	maxBody                   int64
 	body                      any // documents the request's body
 	status                    int
+	// revisioned: the answer depends on nothing but the revision of its ETag, so that
+	// If-None-Match is honoured. States, health and uses move without a revision.
+	revisioned bool
 }
 
 // register adds a route. Bodies are decoded by the handlers, so that numbers keep all their
@@ -107,11 +110,16 @@ func register[I, O any](c *Control, api huma.API, op operation, handle func(cont
 		if err != nil {
 			return nil, c.problem(err)
 		}
+		known, _ := ctx.Value(noneMatchKey).(string)
+		if t, ok := any(out).(tagged); ok && op.revisioned && known != "" && matches(known, t.tag()) {
+			return nil, notModified{t.tag()}
+		}
 		return out, nil
 	}
 	if op.alias != "" {
 		alias := c.describe(api, op)
 		alias.Path, alias.Hidden = op.alias, true
+		alias.RejectUnknownQueryParameters = false // its clients are not ours
 		huma.Register(api, alias, handler)
 	}
 	described := c.describe(api, op)
@@ -126,7 +134,8 @@ func (c *Control) describe(api huma.API, op operation) huma.Operation {
 	described := huma.Operation{
 		OperationID: op.id, Method: op.method, Path: apiRoot + op.path, Summary: op.summary,
 		DefaultStatus: op.status, MaxBodyBytes: op.maxBody, SkipValidateBody: true,
-		Middlewares: huma.Middlewares{c.admit(api, op)},
+		RejectUnknownQueryParameters: true,
+		Middlewares:                  huma.Middlewares{c.admit(api, op)},
 		Responses: map[string]*huma.Response{"default": {
 			Description: "A problem", Content: map[string]*huma.MediaType{
 				problemType: {Schema: registry.Schema(reflect.TypeFor[Problem](), true, "")},
@@ -135,6 +144,11 @@ func (c *Control) describe(api huma.API, op operation) huma.Operation {
 	}
 	if op.access != anybody {
 		described.Security = []map[string][]string{{"token": {}}}
+	}
+	if op.revisioned {
+		described.Parameters = append(described.Parameters, &huma.Param{
+			Name: "If-None-Match", In: "header", Description: "An ETag: with 304 nothing has changed since.", Schema: &huma.Schema{Type: "string"},
+		})
 	}
 	if op.body != nil {
 		described.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
@@ -158,7 +172,7 @@ func (c *Control) admit(_ huma.API, op operation) func(huma.Context, func(huma.C
 			c.writeProblem(w, err)
 			return
 		}
-		next(huma.WithValue(ctx, callerKey, who))
+		next(huma.WithValue(huma.WithValue(ctx, callerKey, who), noneMatchKey, r.Header.Get("If-None-Match")))
 	}
 }
 

@@ -24,18 +24,18 @@ type listOutput[T any] struct {
 // alone. The cursor is the last id of the answer, so that what is added or deleted between
 // two answers moves nothing else.
 func page[T any](in *listInput, revision int64, ids []string, view func(id string) (T, bool)) (*listOutput[T], error) {
-	after, err := base64.RawURLEncoding.DecodeString(in.Cursor)
+	after, err := readCursor(in.Cursor)
 	if err != nil {
-		return nil, spec.Errorf(spec.Invalid, "cannot list from cursor %q: it is none of ours", in.Cursor)
+		return nil, err
 	}
 	out := &listOutput[T]{ETag: etag(revision), Body: spec.Page[T]{Items: []T{}}}
 	last := ""
 	for _, id := range ids {
-		if string(after) != "" && id <= string(after) || !strings.Contains(id, in.Filter) {
+		if after != "" && id <= after || !strings.Contains(id, in.Filter) {
 			continue
 		}
 		if len(out.Body.Items) == in.Limit {
-			out.Body.Cursor = base64.RawURLEncoding.EncodeToString([]byte(last))
+			out.Body.Cursor = cursorAfter(last)
 			return out, nil
 		}
 		if item, ok := view(id); ok {
@@ -44,6 +44,26 @@ func page[T any](in *listInput, revision int64, ids []string, view func(id strin
 		}
 	}
 	return out, nil
+}
+
+// cursorMark begins what a cursor encodes, so that what is none of ours is told.
+const cursorMark = "after "
+
+func cursorAfter(id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(cursorMark + id))
+}
+
+// readCursor returns the id behind which a list goes on; empty: it begins.
+func readCursor(cursor string) (string, error) {
+	if cursor == "" {
+		return "", nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	id, ours := strings.CutPrefix(string(text), cursorMark)
+	if err != nil || !ours || id == "" {
+		return "", spec.Errorf(spec.Invalid, "cannot list from cursor %q: it is none of ours", cursor)
+	}
+	return id, nil
 }
 
 func sortedKeys[V any](maps ...map[string]V) []string {
@@ -62,9 +82,16 @@ type idInput struct {
 	ID string `path:"id" doc:"The object's id or name."`
 }
 
+// deleteInput names an object that goes.
+type deleteInput struct {
+	ID      string `path:"id" doc:"The object's id or name."`
+	IfMatch string `header:"If-Match" doc:"An ETag of the object: with 412 it has another by now."`
+}
+
 // putInput is a whole object under its id.
 type putInput struct {
 	ID      string `path:"id" doc:"The object's id or name."`
+	IfMatch string `header:"If-Match" doc:"An ETag of the object: with 412 it has another by now."`
 	RawBody []byte `contentType:"application/json"`
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -42,15 +43,15 @@ func (c *Control) registerServices(api huma.API) {
 			return nil, spec.Errorf(spec.Invalid, "cannot apply service %q under the route of %q", s.ID, in.ID)
 		}
 		s.ID = in.ID
-		return c.applyOne(ctx, plan.Request{Services: []spec.Service{s}})
+		return c.applyOne(ctx, plan.Request{Services: []spec.Service{s}}, in.IfMatch)
 	})
 	register(c, api, operation{
 		id: "delete-service", method: http.MethodDelete, path: "/services/{id}", summary: "Delete one service", status: http.StatusNoContent, alias: "/api/services/{id}",
-	}, func(ctx context.Context, in *idInput) (*struct{}, error) {
+	}, func(ctx context.Context, in *deleteInput) (*struct{}, error) {
 		if _, ok := c.model.Load().services[in.ID]; !ok {
 			return nil, notFound("service", in.ID)
 		}
-		return c.deleteOne(ctx, plan.Request{Services: []spec.Service{{ID: in.ID, State: spec.Absent}}})
+		return c.deleteOne(ctx, plan.Request{Services: []spec.Service{{ID: in.ID, State: spec.Absent}}}, in.IfMatch)
 	})
 	register(c, api, operation{
 		id: "list-service-resources", method: http.MethodGet, path: "/services/{id}/resources", summary: "List how a service's resources stand",
@@ -58,8 +59,11 @@ func (c *Control) registerServices(api huma.API) {
 	for route, typ := range map[string]string{"connections": "Connection", "endpoints": "Endpoint", "mappings": "Mapping"} {
 		register(c, api, operation{
 			id: "list-" + route, method: http.MethodGet, path: "/" + route, summary: "List how all " + route + " stand: state, health, counters",
-		}, func(_ context.Context, in *listInput) (*listOutput[spec.ResourceStatus], error) {
-			return c.pageStatuses(in, c.statuses(typ))
+		}, func(_ context.Context, in *statusesInput) (*listOutput[spec.ResourceStatus], error) {
+			statuses := slices.DeleteFunc(c.statuses(typ), func(s spec.ResourceStatus) bool {
+				return in.Service != "" && s.Service != in.Service || in.State != "" && s.State != in.State
+			})
+			return c.pageStatuses(&listInput{in.Limit, in.Cursor, in.Filter}, statuses)
 		})
 		register(c, api, operation{
 			id: "get-" + strings.ToLower(typ), method: http.MethodGet, path: "/" + route + "/{id}", summary: "Say how one of the " + route + " stands; its id is service::resource",
@@ -70,9 +74,9 @@ func (c *Control) registerServices(api huma.API) {
 }
 
 // applyOne is PUT: the request is its own confirmation.
-func (c *Control) applyOne(ctx context.Context, req plan.Request) (*planOutput, error) {
+func (c *Control) applyOne(ctx context.Context, req plan.Request, match string) (*planOutput, error) {
 	req.Confirm = "any"
-	p, err := c.apply(ctx, callerOf(ctx), req)
+	p, err := c.applyIf(ctx, callerOf(ctx), req, ifMatch(match, addressOfOne(req)))
 	if err != nil {
 		return nil, err
 	}
@@ -80,9 +84,9 @@ func (c *Control) applyOne(ctx context.Context, req plan.Request) (*planOutput, 
 }
 
 // deleteOne deletes whoever owns the object: it is named by its own route.
-func (c *Control) deleteOne(ctx context.Context, req plan.Request) (*struct{}, error) {
+func (c *Control) deleteOne(ctx context.Context, req plan.Request, match string) (*struct{}, error) {
 	req.Adopt = true
-	_, err := c.applyOne(ctx, req)
+	_, err := c.applyOne(ctx, req, match)
 	return nil, err
 }
 
@@ -101,6 +105,15 @@ func (c *Control) oneStatus(typ, key string) (*oneOutput[spec.ResourceStatus], e
 		}
 	}
 	return nil, notFound(strings.ToLower(typ), key)
+}
+
+// statusesInput is a listInput with what else resources are found by.
+type statusesInput struct {
+	Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"200" doc:"Most items of one answer."`
+	Cursor  string `query:"cursor" doc:"Where the last answer ended; as it was given."`
+	Filter  string `query:"filter" doc:"Only items whose id contains this text."`
+	Service string `query:"service" doc:"Only items of the service with this id."`
+	State   string `query:"state" doc:"Only items in this state, such as failed or connected."`
 }
 
 // resourcesInput is a listInput below a service; huma does not look into unexported fields.

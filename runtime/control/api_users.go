@@ -13,7 +13,7 @@ import (
 
 func (c *Control) registerUsers(api huma.API) {
 	register(c, api, operation{
-		id: "list-users", method: http.MethodGet, path: "/users", summary: "List the accounts", alias: "/api/users",
+		id: "list-users", method: http.MethodGet, path: "/users", summary: "List the accounts", alias: "/api/users", revisioned: true,
 	}, func(_ context.Context, in *listInput) (*listOutput[spec.UserView], error) {
 		m := c.model.Load()
 		return page(in, m.revision, sortedKeys(m.users, m.brought.users), func(name string) (spec.UserView, bool) {
@@ -22,7 +22,7 @@ func (c *Control) registerUsers(api huma.API) {
 		})
 	})
 	register(c, api, operation{
-		id: "get-user", method: http.MethodGet, path: "/users/{id}", summary: "Read one account", alias: "/api/users/{id}",
+		id: "get-user", method: http.MethodGet, path: "/users/{id}", summary: "Read one account", alias: "/api/users/{id}", revisioned: true,
 	}, func(_ context.Context, in *idInput) (*oneOutput[spec.UserView], error) {
 		u, ok := c.model.Load().user(in.ID)
 		if !ok {
@@ -41,15 +41,15 @@ func (c *Control) registerUsers(api huma.API) {
 			return nil, spec.Errorf(spec.Invalid, "cannot apply user %q under the route of %q", u.Username, in.ID)
 		}
 		u.Username = in.ID
-		return c.applyOne(ctx, plan.Request{Users: []spec.User{u}})
+		return c.applyOne(ctx, plan.Request{Users: []spec.User{u}}, in.IfMatch)
 	})
 	register(c, api, operation{
 		id: "delete-user", method: http.MethodDelete, path: "/users/{id}", summary: "Delete one account, with its tokens", status: http.StatusNoContent, alias: "/api/users/{id}",
-	}, func(ctx context.Context, in *idInput) (*struct{}, error) {
+	}, func(ctx context.Context, in *deleteInput) (*struct{}, error) {
 		if _, ok := c.model.Load().user(in.ID); !ok {
 			return nil, notFound("user", in.ID)
 		}
-		return c.deleteOne(ctx, plan.Request{Users: []spec.User{{Username: in.ID, State: spec.Absent}}})
+		return c.deleteOne(ctx, plan.Request{Users: []spec.User{{Username: in.ID, State: spec.Absent}}}, in.IfMatch)
 	})
 }
 
@@ -62,7 +62,7 @@ func viewOfUser(u userRecord) spec.UserView {
 
 func (c *Control) registerRoles(api huma.API) {
 	register(c, api, operation{
-		id: "list-roles", method: http.MethodGet, path: "/roles", summary: "List the roles", alias: "/api/roles",
+		id: "list-roles", method: http.MethodGet, path: "/roles", summary: "List the roles", alias: "/api/roles", revisioned: true,
 	}, func(_ context.Context, in *listInput) (*listOutput[spec.RoleView], error) {
 		m := c.model.Load()
 		names := append(sortedKeys(m.roles, m.brought.roles), spec.RoleAdmin)
@@ -73,7 +73,7 @@ func (c *Control) registerRoles(api huma.API) {
 		})
 	})
 	register(c, api, operation{
-		id: "get-role", method: http.MethodGet, path: "/roles/{id}", summary: "Read one role", alias: "/api/roles/{id}",
+		id: "get-role", method: http.MethodGet, path: "/roles/{id}", summary: "Read one role", alias: "/api/roles/{id}", revisioned: true,
 	}, func(_ context.Context, in *idInput) (*oneOutput[spec.RoleView], error) {
 		r, ok := c.model.Load().role(in.ID)
 		if !ok {
@@ -92,15 +92,15 @@ func (c *Control) registerRoles(api huma.API) {
 			return nil, spec.Errorf(spec.Invalid, "cannot apply role %q under the route of %q", r.Name, in.ID)
 		}
 		r.Name = in.ID
-		return c.applyOne(ctx, plan.Request{Roles: []spec.Role{r}})
+		return c.applyOne(ctx, plan.Request{Roles: []spec.Role{r}}, in.IfMatch)
 	})
 	register(c, api, operation{
 		id: "delete-role", method: http.MethodDelete, path: "/roles/{id}", summary: "Delete one role", status: http.StatusNoContent, alias: "/api/roles/{id}",
-	}, func(ctx context.Context, in *idInput) (*struct{}, error) {
+	}, func(ctx context.Context, in *deleteInput) (*struct{}, error) {
 		if _, ok := c.model.Load().role(in.ID); !ok {
 			return nil, notFound("role", in.ID)
 		}
-		return c.deleteOne(ctx, plan.Request{Roles: []spec.Role{{Name: in.ID, State: spec.Absent}}})
+		return c.deleteOne(ctx, plan.Request{Roles: []spec.Role{{Name: in.ID, State: spec.Absent}}}, in.IfMatch)
 	})
 }
 

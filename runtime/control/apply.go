@@ -71,11 +71,16 @@ func (d *draft) checkUnsupported(p plan.Plan) error {
 // apply carries a request out, object by object, and waits until the parts have taken over
 // what changed.
 func (c *Control) apply(ctx context.Context, who *caller, req plan.Request) (plan.Plan, error) {
+	return c.applyIf(ctx, who, req, func(*model) error { return nil })
+}
+
+// applyIf is apply where the check accepts the state that it would change.
+func (c *Control) applyIf(ctx context.Context, who *caller, req plan.Request, check func(*model) error) (plan.Plan, error) {
 	wait, err := waitOf(req)
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p, services, err := c.applyObjects(ctx, who, req)
+	p, services, err := c.applyObjects(ctx, who, req, check)
 	if err != nil {
 		return p, err
 	}
@@ -107,13 +112,16 @@ func waitOf(req plan.Request) (time.Duration, error) {
 
 // applyObjects plans and stores under the one lock, so that what is stored is what was
 // planned. It also returns the ids of the services that shall be there.
-func (c *Control) applyObjects(ctx context.Context, who *caller, req plan.Request) (plan.Plan, []string, error) {
+func (c *Control) applyObjects(ctx context.Context, who *caller, req plan.Request, check func(*model) error) (plan.Plan, []string, error) {
 	if req.Digest == "" && req.Confirm != "any" {
 		return plan.Plan{}, nil, spec.Errorf(spec.Invalid, "cannot apply without the digest of the plan that was shown").
 			WithHint("send \"digest\", or \"confirm\": \"any\"")
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if err := check(c.model.Load()); err != nil {
+		return plan.Plan{}, nil, err
+	}
 	d, err := c.newDraft(ctx, who, req)
 	if err != nil {
 		return plan.Plan{}, nil, err
@@ -172,6 +180,9 @@ func (t *target) ApplyObject(ctx context.Context, address string, steps []plan.S
 	t.bring(next)
 	t.rebind(next, map[string]bool{name: kind == "service"})
 	t.publish(next)
+	if _, stays := next.services[name]; kind == "service" && !stays && t.opts.Forget != nil {
+		t.opts.Forget(name)
+	}
 	return nil
 }
 

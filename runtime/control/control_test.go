@@ -125,12 +125,17 @@ func (i *instance) do(method, path, token string, body any) answer {
 	if err != nil {
 		i.Fatal(err)
 	}
+	return read(i.T, response)
+}
+
+func read(t *testing.T, response *http.Response) answer {
+	t.Helper()
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
-		i.Fatal(err)
+		t.Fatal(err)
 	}
-	return answer{i.T, response.StatusCode, response.Header, text}
+	return answer{t, response.StatusCode, response.Header, text}
 }
 
 func (a answer) want(status int) answer {

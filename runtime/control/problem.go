@@ -78,6 +78,7 @@ func (c *Control) problem(err error) *Problem {
 		known    *spec.Error
 		withPlan *planError
 		waits    *busyError
+		moved    *preconditionError
 	)
 	p := &Problem{}
 	p.Kind = spec.KindOf(err)
@@ -89,6 +90,9 @@ func (c *Control) problem(err error) *Problem {
 	}
 	if errors.As(err, &withPlan) {
 		p.Type, p.Plan = withPlan.typ, &withPlan.plan
+	}
+	if errors.As(err, &moved) {
+		p.Status, p.Title = http.StatusPreconditionFailed, http.StatusText(http.StatusPreconditionFailed)
 	}
 	if errors.As(err, &waits) {
 		p.retryAfter = waits.after
