@@ -115,8 +115,8 @@ func runUp(ctx context.Context, opts *upOptions, out io.Writer) (err error) {
 		return err
 	}
 	contextLine, err := ensureContext(starting, g, opts.Log)
-	if err != nil {
-		return err
+	if err != nil { // the plant must not stand still for want of a file that only commands need
+		contextLine = fmt.Sprintf("not written, use `millwright login --url %s`: %v", g.URL(), err)
 	}
 	fmt.Fprintf(out, "API      %s\nMQTT     %s\nData     %s\nContext  %s\n", g.URL(), g.MQTTAddress(), opts.DataDir, contextLine)
 	if passwordFile != "" {

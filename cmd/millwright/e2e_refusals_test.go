@@ -120,3 +120,15 @@ func TestEndToEndBrokenDatabase(t *testing.T) {
 	i.state("quickstart", "enabled")
 	i.stop()
 }
+
+// TestEndToEndUpRunsWithoutAContextFile: what only commands need never keeps a plant from running.
+func TestEndToEndUpRunsWithoutAContextFile(t *testing.T) {
+	t.Parallel()
+	i := newInstance(t)
+	i.write("config.yaml", "this: [is no context file")
+	i.up()
+	if !strings.Contains(i.log.String(), "not written") {
+		t.Errorf("up says nothing of the context:\n%s", i.log)
+	}
+	i.stop()
+}
