@@ -101,6 +101,13 @@ type PubSub interface {
 	SubscribeTopic(ctx context.Context, filter string, qos byte, deliver func(Message)) (stop func(), err error)
 }
 
+// Resumer is what a Session implements if the machine may have kept subscriptions of an earlier session.
+type Resumer interface {
+	// Resumed is called once, when everything that is wanted has been asked for. It ends what the machine
+	// still keeps besides.
+	Resumed(ctx context.Context) error
+}
+
 // Schedule is either an interval or a cron expression (5 fields, or 6 with seconds first).
 type Schedule struct {
 	Interval time.Duration

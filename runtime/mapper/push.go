@@ -3,6 +3,7 @@ package mapper
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -26,10 +27,12 @@ func (c *connection) pushLoop(l *link) {
 			c.stopListening(x, s)
 		}
 	}()
+	resumed := sync.OnceFunc(func() { c.resumed(l) })
 	for l.ctx.Err() == nil {
 		c.unsubscribe(l, endpoints)
 		c.subscribe(l, endpoints)
 		c.listen(l, listeners)
+		resumed()
 		timer := time.NewTimer(untilNext(endpoints, listeners))
 		select {
 		case <-c.pushKick:
@@ -37,6 +40,18 @@ func (c *connection) pushLoop(l *link) {
 		case <-l.ctx.Done():
 		}
 		timer.Stop()
+	}
+}
+
+// resumed lets a session end what is left of an earlier one.
+func (c *connection) resumed(l *link) {
+	r, ok := l.Session.(Resumer)
+	if !ok || l.ctx.Err() != nil {
+		return
+	}
+	err, broken := callLink(c, l, r.Resumed)
+	if err = errors.Join(err, broken); err != nil && l.ctx.Err() == nil {
+		c.log.Warn("cannot end what the machine keeps of an earlier session", "error", err)
 	}
 }
 

@@ -39,7 +39,7 @@ func (x *connector) Dial(ctx context.Context) (mapper.Session, error) {
 		return nil, err
 	}
 	conn := &framedConn{Conn: transport}
-	s := newSession(x.log, conn, !x.cfg.Clean)
+	s := newSession(x.log, conn, x.far)
 	// A cancelled dial must not wait for the broker, whatever the library is doing.
 	unhook := context.AfterFunc(ctx, func() { closeQuietly(conn) })
 	open := x.login5

@@ -28,6 +28,7 @@ type connector struct {
 	target *url.URL
 	tls    *tls.Config // nil without TLS
 	log    *slog.Logger
+	far    *farFilters // nil: the broker forgets a session when it ends
 }
 
 var _ mapper.Connector = (*connector)(nil)
@@ -43,6 +44,9 @@ func New(c mapper.Config) (mapper.Connector, error) {
 		return nil, err
 	}
 	x := &connector{cfg: cfg, target: target, log: c.Log}
+	if !cfg.Clean {
+		x.far = &farFilters{}
+	}
 	if x.secure() {
 		if x.tls, err = tlsConfig(cfg, target.Hostname()); err != nil {
 			return nil, err

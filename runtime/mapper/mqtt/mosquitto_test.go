@@ -310,6 +310,57 @@ func TestKeptSession(t *testing.T) {
 	}
 }
 
+// TestKeptSessionForgets: what nobody wants any more is ended at the broker, by this process or the next one.
+func TestKeptSessionForgets(t *testing.T) {
+	m := newMosquitto(t)
+	for _, version := range []int{4, 5} {
+		t.Run(strconv.Itoa(version), func(t *testing.T) {
+			properties := m.properties(map[string]any{"clean": false, "clientId": fmt.Sprint("forget", version), "protocolVersion": version})
+			c := connectorFor(t, properties)
+			var in inbox
+			// session subscribes, settles, waits for the messages that it is sent, and ends.
+			run := func(c mapper.Connector, filters []string, want int) *session {
+				s := dial(t, c).(*session)
+				for _, f := range filters {
+					if _, err := s.SubscribeTopic(t.Context(), f, 1, func(m mapper.Message) { in.add(m.Topic) }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				in.wait(t, want) // "last" comes last
+				if err := s.Resumed(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				s.Close()
+				until(t, "the good-bye has arrived", func() bool { return s.conn.SetDeadline(time.Now()) != nil })
+				return s
+			}
+			send := func() {
+				for _, topic := range []string{"wild/x", "plain", "last"} {
+					m.publish(topic, "1")
+				}
+			}
+			run(c, []string{"wild/#", "plain", "last"}, 0)
+			send()
+			run(connectorFor(t, properties), []string{"wild/#", "last"}, 2) // of another process: plain is unknown to it
+			send()
+			run(c, []string{"last"}, 3) // knows wild/#, plain
+			send()
+			s := dial(t, c).(*session)
+			if _, err := s.SubscribeTopic(t.Context(), "last", 1, func(m mapper.Message) { in.add(m.Topic) }); err != nil {
+				t.Fatal(err)
+			}
+			in.wait(t, 4)
+			if got := fmt.Sprint(in.list()); got != "[wild/x last last last]" {
+				t.Errorf("got %s", got)
+			}
+			if topics, dropped := s.routes.settle(); dropped > 0 {
+				t.Errorf("the broker still sends %v", topics)
+			}
+			s.Close()
+		})
+	}
+}
+
 // TestSupervisedMosquitto stops and starts the broker under a running mapper: a pushed endpoint, a written one,
 // and a mapping each way.
 func TestSupervisedMosquitto(t *testing.T) {

@@ -12,8 +12,9 @@ import (
 const (
 	// exactID is the subscription identifier of all filters without wildcards: they cannot overlap.
 	exactID = 1
-	// unclaimedLimit is how many messages of a kept session wait for their subscription.
+	// unclaimedLimit and unclaimedBytes bound the messages of a kept session that wait for their subscription.
 	unclaimedLimit = 10000
+	unclaimedBytes = 16 << 20
 )
 
 // route is where the messages of one subscription go.
@@ -42,13 +43,16 @@ type routes struct {
 	byFilter map[string][]*route
 	wild     map[string]int // wildcard filters and their subscription identifiers
 	lastID   int
+	asked    map[string]bool // every filter that was ever added
 	// Messages that a kept session brought before its subscriptions were made again.
 	unclaimed []mapper.Message
+	bytes     int // of unclaimed
+	dropped   int // what unclaimed had no room for
 	keep      bool
 }
 
 func newRoutes(keep bool) *routes {
-	return &routes{byID: map[string]*route{}, byFilter: map[string][]*route{}, wild: map[string]int{}, lastID: exactID, keep: keep}
+	return &routes{byID: map[string]*route{}, byFilter: map[string][]*route{}, wild: map[string]int{}, lastID: exactID, asked: map[string]bool{}, keep: keep}
 }
 
 // isWild reports a filter that may match several topics.
@@ -62,6 +66,7 @@ func (t *routes) add(r *route) filter {
 	defer r.mu.Unlock()
 	t.mu.Lock()
 	t.byID[r.id] = r
+	t.asked[r.filter] = true
 	t.byFilter[r.filter] = append(t.byFilter[r.filter], r)
 	f := filter{text: r.filter, id: exactID}
 	for _, other := range t.byFilter[r.filter] {
@@ -90,18 +95,19 @@ func (t *routes) claim(r *route) []mapper.Message {
 			return false
 		}
 		claimed = append(claimed, m)
+		t.bytes -= size(m)
 		return true
 	})
 	return claimed
 }
 
-// remove ends a route. It returns after its last delivery; last says that nobody else uses the filter.
-func (t *routes) remove(id string) (filter string, last bool) {
+// remove ends a route. It returns after its last delivery.
+func (t *routes) remove(id string) {
 	t.mu.Lock()
 	r := t.byID[id]
 	if r == nil {
 		t.mu.Unlock()
-		return "", false
+		return
 	}
 	delete(t.byID, id)
 	rest := slices.DeleteFunc(slices.Clone(t.byFilter[r.filter]), func(o *route) bool { return o == r })
@@ -114,7 +120,6 @@ func (t *routes) remove(id string) (filter string, last bool) {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
-	return r.filter, len(rest) == 0
 }
 
 // dispatch delivers a message. Ids are its subscription identifiers, if the broker gave any: then it
@@ -130,21 +135,77 @@ func (t *routes) dispatch(m mapper.Message, ids []int) {
 
 // find returns the routes of a message. In a kept session a message without any waits for one.
 func (t *routes) find(m mapper.Message, ids []int) []*route {
-	if !t.keep {
-		t.mu.RLock()
-		defer t.mu.RUnlock()
-		return t.matching(m, ids)
+	t.mu.RLock()
+	found, keep := t.matching(m, ids), t.keep
+	t.mu.RUnlock()
+	if len(found) > 0 || !keep {
+		return found
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	found := t.matching(m, ids)
-	if len(found) == 0 {
-		if len(t.unclaimed) >= unclaimedLimit {
-			t.unclaimed = t.unclaimed[1:]
-		}
-		t.unclaimed = append(t.unclaimed, m)
+	found = t.matching(m, ids)
+	if len(found) == 0 && t.keep { // it may have been settled meanwhile
+		t.stash(m)
 	}
 	return found
+}
+
+// stash keeps a message until its subscription comes. The caller holds the lock.
+func (t *routes) stash(m mapper.Message) {
+	t.unclaimed = append(t.unclaimed, m)
+	t.bytes += size(m)
+	for len(t.unclaimed) > unclaimedLimit || t.bytes > unclaimedBytes {
+		t.bytes -= size(t.unclaimed[0])
+		t.unclaimed[0] = mapper.Message{}
+		t.unclaimed = t.unclaimed[1:]
+		t.dropped++
+	}
+}
+
+func size(m mapper.Message) int { return len(m.Topic) + len(m.Payload) }
+
+// settle ends the keeping of messages: all subscriptions are made. It returns the topics of those that nobody
+// has claimed, and how many messages were dropped.
+func (t *routes) settle() (topics []string, dropped int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	seen := map[string]bool{}
+	for _, m := range t.unclaimed {
+		if !seen[m.Topic] {
+			seen[m.Topic] = true
+			topics = append(topics, m.Topic)
+		}
+	}
+	dropped = t.dropped + len(t.unclaimed)
+	t.keep, t.unclaimed, t.bytes, t.dropped = false, nil, 0, 0
+	return topics, dropped
+}
+
+// unused returns the filters that nobody uses once the routes with the ids are gone.
+func (t *routes) unused(ids []string) []string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	leaving := map[*route]bool{}
+	for _, id := range ids {
+		if r := t.byID[id]; r != nil {
+			leaving[r] = true
+		}
+	}
+	var filters []string
+	for r := range leaving {
+		stays := func(o *route) bool { return !leaving[o] }
+		if !slices.ContainsFunc(t.byFilter[r.filter], stays) && !slices.Contains(filters, r.filter) {
+			filters = append(filters, r.filter)
+		}
+	}
+	return filters
+}
+
+// wasAsked reports whether a filter was ever added.
+func (t *routes) wasAsked(filter string) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.asked[filter]
 }
 
 func (t *routes) matching(m mapper.Message, ids []int) []*route {

@@ -24,6 +24,7 @@ type session struct {
 	client client
 	conn   net.Conn
 	routes *routes
+	far    *farFilters // nil unless the broker keeps the session
 	log    *slog.Logger
 	opened chan struct{} // closed when the log-in has ended; then client is set unless it failed
 
@@ -38,10 +39,11 @@ type session struct {
 var (
 	_ mapper.Session = (*session)(nil)
 	_ mapper.PubSub  = (*session)(nil)
+	_ mapper.Resumer = (*session)(nil)
 )
 
-func newSession(log *slog.Logger, conn net.Conn, keep bool) *session {
-	return &session{conn: conn, routes: newRoutes(keep), log: log, opened: make(chan struct{}), done: make(chan struct{})}
+func newSession(log *slog.Logger, conn net.Conn, far *farFilters) *session {
+	return &session{conn: conn, routes: newRoutes(far != nil), far: far, log: log, opened: make(chan struct{}), done: make(chan struct{})}
 }
 
 // Read fails: MQTT has nothing to ask for.
@@ -133,6 +135,8 @@ func (s *session) add(ctx context.Context, routes []*route) []error {
 	for i, err := range errs {
 		if err != nil {
 			s.routes.remove(routes[i].id)
+		} else {
+			s.far.add(routes[i].filter)
 		}
 	}
 	return errs
@@ -147,19 +151,47 @@ func (s *session) Unsubscribe(ctx context.Context, ids []string) error {
 	return s.remove(ctx, own)
 }
 
+// remove unsubscribes, then ends the routes: what the broker sends until it has heard is acknowledged, and so
+// must be delivered.
 func (s *session) remove(ctx context.Context, ids []string) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	var unused []string
+	err := s.unsubscribe(ctx, s.routes.unused(ids))
 	for _, id := range ids {
-		if filter, last := s.routes.remove(id); last {
-			unused = append(unused, filter)
-		}
+		s.routes.remove(id)
 	}
-	if len(unused) == 0 || s.over() {
+	return err
+}
+
+func (s *session) unsubscribe(ctx context.Context, filters []string) error {
+	if len(filters) == 0 || s.over() {
 		return nil
 	}
-	return s.client.unsubscribe(ctx, unused)
+	err := s.client.unsubscribe(ctx, filters)
+	if err == nil {
+		s.far.remove(filters)
+	}
+	return err
+}
+
+// Resumed ends the subscriptions of earlier sessions that nobody wants any more: those that this process has
+// made, and, of those from before, the ones without wildcards that messages came for.
+func (s *session) Resumed(ctx context.Context) error {
+	if s.far == nil {
+		return nil
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	stale, dropped := s.routes.settle()
+	if dropped > 0 {
+		s.log.Warn("the broker has kept messages that nobody subscribes to any more; they are dropped", "messages", dropped, "topics", len(stale))
+	}
+	for _, filter := range s.far.all() {
+		if !s.routes.wasAsked(filter) {
+			stale = append(stale, filter)
+		}
+	}
+	return s.unsubscribe(ctx, stale)
 }
 
 // Done is closed when the connection is lost or closed.
