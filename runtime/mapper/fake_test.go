@@ -254,6 +254,7 @@ type fakeMachine struct {
 	dials      int
 	listeners  map[string]func(Message)
 	published  []Message
+	resumed    []string  // subscribe calls and listeners at each call of Resumed
 	poison     string    // a message with this payload ends the link
 	parting    []Message // comes while a listener is being stopped
 }
@@ -445,6 +446,11 @@ func (s *fakeSession) Publish(_ context.Context, m Message) error {
 		return errors.New("the broker hung up")
 	}
 	s.m.do(func() { s.m.published = append(s.m.published, m) })
+	return nil
+}
+
+func (s *fakeSession) Resumed(context.Context) error {
+	s.m.do(func() { s.m.resumed = append(s.m.resumed, fmt.Sprint(len(s.m.subscribes), len(s.m.listeners))) })
 	return nil
 }
 

@@ -126,6 +126,7 @@ func TestMappingOnExternalBroker(t *testing.T) {
 		pass(20 * time.Second)
 		check(t, "listeners again", len(r.machine.listeners), 1)
 		check(t, "out again", line(r.machine.published), "[{far/up [50] 1 false} {far/up [51] 1 false}]")
+		check(t, "told to end what is left of an earlier session, after all subscriptions", r.machine.resumed, []string{"0 1", "0 1"})
 		check(t, "with connection", line(r.of("m").OnTarget, r.of("m").Dropped), "true 0")
 	})
 }

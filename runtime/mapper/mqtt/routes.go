@@ -49,6 +49,7 @@ type routes struct {
 	bytes     int // of unclaimed
 	dropped   int // what unclaimed had no room for
 	keep      bool
+	stray     func(topic string) // hears once of a message for nobody that came after that; nil: nobody does
 }
 
 func newRoutes(keep bool) *routes {
@@ -128,9 +129,26 @@ func (t *routes) dispatch(m mapper.Message, ids []int) {
 	if m.Payload == nil {
 		m.Payload = []byte{}
 	}
-	for _, r := range t.find(m, ids) {
+	found := t.find(m, ids)
+	if len(found) == 0 {
+		t.strayed(m.Topic)
+	}
+	for _, r := range found {
 		r.send(m)
 	}
+}
+
+// strayed tells of the first message for nobody, unless it waits.
+func (t *routes) strayed(topic string) {
+	t.mu.Lock()
+	tell := t.stray
+	if t.keep || tell == nil {
+		t.mu.Unlock()
+		return
+	}
+	t.stray = nil
+	t.mu.Unlock()
+	tell(topic)
 }
 
 // find returns the routes of a message. In a kept session a message without any waits for one.

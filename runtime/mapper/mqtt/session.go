@@ -43,7 +43,11 @@ var (
 )
 
 func newSession(log *slog.Logger, conn net.Conn, far *farFilters) *session {
-	return &session{conn: conn, routes: newRoutes(far != nil), far: far, log: log, opened: make(chan struct{}), done: make(chan struct{})}
+	s := &session{conn: conn, routes: newRoutes(far != nil), far: far, log: log, opened: make(chan struct{}), done: make(chan struct{})}
+	s.routes.stray = func(topic string) {
+		log.Warn("the broker sends messages that nobody subscribes to; this one and all that follow are dropped", "topic", topic)
+	}
+	return s
 }
 
 // Read fails: MQTT has nothing to ask for.
