@@ -251,11 +251,26 @@ func TestForeignReadOnlyRefusesWrites(t *testing.T) {
 	}
 }
 
+// TestForeignRetainedMessagesGoWithTheirService keeps a message below a service and destroys that.
+func TestForeignRetainedMessagesGoWithTheirService(t *testing.T) {
+	t.Parallel()
+	i, _, _ := quickstart(t)
+	publish(t, i, "services/quickstart/recipe", "kept", "-r")
+	publish(t, i, "services/quickstart2/recipe", "kept too", "-r")
+	i.values("services/quickstart/recipe", 1)
+	i.must("destroy", "--id", "quickstart", "--yes")
+	if out, _, code := i.run("tail", "services/quickstart/recipe", "-n", "1", "--timeout", "1s"); code != 1 {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	i.values("services/quickstart2/recipe", 1)
+	i.stop()
+}
+
 // publish sends one message with mosquitto_pub.
-func publish(t *testing.T, i *instance, topic, payload string) {
+func publish(t *testing.T, i *instance, topic, payload string, flags ...string) {
 	t.Helper()
 	host, port := splitAddress(t, i.mqtt)
-	args := append([]string{"-h", host, "-p", port, "-t", topic, "-m", payload, "-q", "1"}, adminLogin(i)...)
+	args := append([]string{"-h", host, "-p", port, "-t", topic, "-m", payload, "-q", "1"}, append(flags, adminLogin(i)...)...)
 	if out, err := exec.CommandContext(t.Context(), testneed.Program(t, "mosquitto_pub"), args...).CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
 	}

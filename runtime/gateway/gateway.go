@@ -129,11 +129,19 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		},
 		Supports:        func(protocol string) bool { return supported[protocol] },
 		CheckExpression: func(source string) error { _, err := expr.Compile(source); return err },
+		Forget:          g.forget,
 		ReadOnly:        g.opts.ReadOnly,
 		Messages:        messages{gateway: g},
 		Logs:            ring,
 		Certificate:     certificate.view,
 	})
+}
+
+// forget removes what the broker keeps of a deleted service.
+func (g *Gateway) forget(service string) {
+	if err := g.broker.ForgetRetained("services/" + service + "/#"); err != nil {
+		g.log.Warn("cannot remove the retained messages of a deleted service", "service", service, "error", err)
+	}
 }
 
 func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, error) {
