@@ -31,7 +31,7 @@ func (e *evaluator) checkProtocolConnection(name string, c map[string]any, n *no
 	}
 }
 
-// checkStrategy refuses pauses that could not grow.
+// checkStrategy refuses pauses that could not grow; a default initialDelay gives way to maxDelay.
 func (e *evaluator) checkStrategy(c map[string]any, n *node) {
 	strategy, _ := c["connectionStrategy"].(map[string]any)
 	first, okFirst := strategy["initialDelay"].(json.Number)
@@ -41,6 +41,10 @@ func (e *evaluator) checkStrategy(c map[string]any, n *node) {
 	}
 	if from, errFrom := first.Int64(); errFrom == nil {
 		if to, errTo := longest.Int64(); errTo == nil && from > to {
+			if n.get("connectionStrategy").get("initialDelay") == nil {
+				strategy["initialDelay"] = longest
+				return
+			}
 			e.error(n.get("connectionStrategy"), "contradiction", "give an initialDelay that is at most maxDelay", fmt.Sprintf("connection.connectionStrategy.initialDelay is %d, but maxDelay is %d", from, to))
 		}
 	}
