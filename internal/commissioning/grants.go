@@ -143,7 +143,7 @@ func (g *granter) isOwnBroker(id string) bool {
 	connection, _ := c.Properties["connection"].(map[string]any)
 	own := false
 	for _, key := range []string{"host", "url"} {
-		walkSymbols(connection[key], func(name string) { own = own || name == globalPrefix+"MqttHost" })
+		EachName(connection[key], func(name string) { own = own || name == globalPrefix+"MqttHost" })
 	}
 	return own
 }

@@ -41,7 +41,7 @@ func (s *Service) byID() map[string]*Resource {
 func (s *Service) References() []string {
 	names := map[string]bool{}
 	for _, r := range s.Resources {
-		walkSymbols(r.Properties, func(name string) {
+		EachName(r.Properties, func(name string) {
 			if service, _, ok := strings.Cut(name, "::"); ok && !strings.HasPrefix(name, globalPrefix) {
 				names[service] = true
 			}
@@ -50,24 +50,25 @@ func (s *Service) References() []string {
 	return slices.Clip(sortedKeys(names))
 }
 
-// walkSymbols calls visit with each name that is still symbolic.
-func walkSymbols(v any, visit func(name string)) {
-	switch v := v.(type) {
+// EachName calls found with every name that stays symbolic in a canonical value: a global
+// such as "Cybus::MqttHost", or a resource of another service, "other::resource".
+func EachName(v any, found func(name string)) {
+	switch x := v.(type) {
 	case Symbol:
-		for _, p := range v.Parts {
+		for _, p := range x.Parts {
 			if p.Name != "" {
-				visit(p.Name)
+				found(p.Name)
 			}
 		}
 	case Secret:
-		walkSymbols(v.Value, visit)
-	case []any:
-		for _, item := range v {
-			walkSymbols(item, visit)
-		}
+		EachName(x.Value, found)
 	case map[string]any:
-		for _, item := range v {
-			walkSymbols(item, visit)
+		for _, e := range x {
+			EachName(e, found)
+		}
+	case []any:
+		for _, e := range x {
+			EachName(e, found)
 		}
 	}
 }

@@ -150,33 +150,12 @@ func connectionsOf(service string, r *commissioning.Resource) map[string]bool {
 // foreignKeys gives the keys of the other services' resources that a value names.
 func foreignKeys(v any) map[string]bool {
 	keys := map[string]bool{}
-	walkSymbols(v, func(name string) {
+	commissioning.EachName(v, func(name string) {
 		if service, _, ok := strings.Cut(name, "::"); ok && service != "Cybus" && service != "Millwright" {
 			keys[name] = true
 		}
 	})
 	return keys
-}
-
-func walkSymbols(v any, found func(name string)) {
-	switch x := v.(type) {
-	case commissioning.Symbol:
-		for _, p := range x.Parts {
-			if p.Name != "" {
-				found(p.Name)
-			}
-		}
-	case commissioning.Secret:
-		walkSymbols(x.Value, found)
-	case map[string]any:
-		for _, e := range x {
-			walkSymbols(e, found)
-		}
-	case []any:
-		for _, e := range x {
-			walkSymbols(e, found)
-		}
-	}
 }
 
 // byDependency orders services so that each comes after those that it refers to; ties, and

@@ -70,7 +70,7 @@ func foreignConnections(m *model, s *service) map[string]bool {
 		return keys
 	}
 	for _, r := range s.canonical.Resources {
-		eachName(r.Properties, func(name string) {
+		commissioning.EachName(r.Properties, func(name string) {
 			other, id, _ := strings.Cut(name, "::")
 			if used, ok := m.resource(other, id); ok && used.Type != "Endpoint" && !strings.HasPrefix(used.Type, "Node::") {
 				keys[name] = true
@@ -78,26 +78,4 @@ func foreignConnections(m *model, s *service) map[string]bool {
 		})
 	}
 	return keys
-}
-
-// eachName finds the names that stay symbolic in a canonical value.
-func eachName(v any, found func(name string)) {
-	switch x := v.(type) {
-	case commissioning.Symbol:
-		for _, p := range x.Parts {
-			if p.Name != "" {
-				found(p.Name)
-			}
-		}
-	case commissioning.Secret:
-		eachName(x.Value, found)
-	case map[string]any:
-		for _, e := range x {
-			eachName(e, found)
-		}
-	case []any:
-		for _, e := range x {
-			eachName(e, found)
-		}
-	}
 }
