@@ -223,16 +223,22 @@ func TestEndToEndOneOfAThousand(t *testing.T) {
 	if after := i.resources("connections")["plc"]; after.Connects != connection.Connects || after.Starts != connection.Starts {
 		t.Errorf("the connection was opened again: %+v, before %+v", after, connection)
 	}
+	late := map[uint64]int{} // polls that a busy machine skipped: the same for all, or the edit was to blame
 	for id, s := range i.resources("endpoints") {
 		was := before[id]
-		switch {
-		case id == "e500" && s.Starts != was.Starts+1:
-			t.Errorf("the edited endpoint was started %d times", s.Starts-was.Starts)
-		case id != "e500" && s.Starts != was.Starts:
-			t.Errorf("endpoint %s was started again", id)
-		case s.Skipped != was.Skipped || s.Errors != was.Errors || s.Dropped != was.Dropped:
-			t.Errorf("endpoint %s missed values: %+v, before %+v", id, s, was)
+		if id == "e500" {
+			if s.Starts != was.Starts+1 {
+				t.Errorf("the edited endpoint was started %d times", s.Starts-was.Starts)
+			}
+			continue
 		}
+		late[s.Skipped-was.Skipped]++
+		if s.Starts != was.Starts || s.Errors != was.Errors || s.Dropped != was.Dropped {
+			t.Errorf("endpoint %s was disturbed: %+v, before %+v", id, s, was)
+		}
+	}
+	if len(late) != 1 {
+		t.Errorf("some endpoints missed polls that others did not: %v", late)
 	}
 }
 
