@@ -107,7 +107,7 @@ func (o *followOptions) run(ctx context.Context, what string, stream func(ctx co
 	switch {
 	case errors.Is(err, errEnough):
 		return nil
-	case ctx.Err() == nil:
+	case ctx.Err() == nil, spec.KindOf(err) == spec.Unavailable: // the stream ended, or never stood
 		return err
 	case count < o.count:
 		return spec.Errorf(spec.Unavailable, "only %d of %d %s came in time", count, o.count, what)

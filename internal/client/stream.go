@@ -82,8 +82,10 @@ func stream[V any](ctx context.Context, c *Client, path string, query url.Values
 			return err
 		}
 		c.log.Warn("the stream broke; opening it again", "path", path, "pause", s.pause, "error", err)
-		if err := sleep(ctx, s.pause); err != nil {
-			return err
+		if stopped := sleep(ctx, s.pause); stopped != nil && s.stood {
+			return stopped
+		} else if stopped != nil {
+			return err // it never stood: why matters more than that the time is over
 		}
 		s.pause = min(2*s.pause, maxPause)
 	}
