@@ -15,29 +15,29 @@ import (
 //
 //	make bench
 func BenchmarkPlant(b *testing.B) {
-	const endpoints, intervalMs = 1100, 100 // 11,000 values/s are offered
-	b.Run("modbus", func(b *testing.B) {
-		_, modbus, _ := plant(b, "--modbus-registers", strconv.Itoa(endpoints))
-		_, port := splitAddress(b, modbus)
-		measureFlow(b, benchFile("Modbus", port, endpoints, func(n int) string {
-			return fmt.Sprintf("fc: 3, address: %d, dataType: uint16BE, interval: %d", 1000+n, intervalMs)
-		}))
+	const endpoints, intervalMs = 1100, 100 // 11,000 values/s of each kind are offered
+	opcua, modbus, _ := plant(b, "--opcua-variables", strconv.Itoa(endpoints), "--modbus-registers", strconv.Itoa(endpoints))
+	_, opcuaPort := splitAddress(b, opcua)
+	_, modbusPort := splitAddress(b, modbus)
+	overModbus := benchResources("Modbus", modbusPort, endpoints, func(n int) string {
+		return fmt.Sprintf("fc: 3, address: %d, dataType: uint16BE, interval: %d", 1000+n, intervalMs)
 	})
-	b.Run("opcua", func(b *testing.B) {
-		opcua, _, _ := plant(b, "--opcua-variables", strconv.Itoa(endpoints))
-		_, port := splitAddress(b, opcua)
-		measureFlow(b, benchFile("Opcua", port, endpoints, func(n int) string {
-			return fmt.Sprintf("nodeId: 'ns=2;s=Bench.%d', samplingInterval: %d, publishInterval: %d", n, intervalMs, intervalMs)
-		}))
+	overOpcua := benchResources("Opcua", opcuaPort, endpoints, func(n int) string {
+		return fmt.Sprintf("nodeId: 'ns=2;s=Bench.%d', samplingInterval: %d, publishInterval: %d", n, intervalMs, intervalMs)
 	})
+	for name, resources := range map[string]string{"modbus": overModbus, "opcua": overOpcua, "both": overModbus + overOpcua} {
+		b.Run(name, func(b *testing.B) {
+			measureFlow(b, "description: bench\nmetadata: {name: bench}\nresources:\n"+resources)
+		})
+	}
 }
 
-func benchFile(protocol, port string, endpoints int, address func(n int) string) string {
+// benchResources is a connection and its endpoints, for a file's resources.
+func benchResources(protocol, port string, endpoints int, address func(n int) string) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "description: bench\nmetadata: {name: bench}\nresources:\n  plc:\n    type: Cybus::Connection\n"+
-		"    properties: {protocol: %s, connection: {host: 127.0.0.1, port: %s}}\n", protocol, port)
+	fmt.Fprintf(&s, "  plc%s:\n    type: Cybus::Connection\n    properties: {protocol: %[1]s, connection: {host: 127.0.0.1, port: %s}}\n", protocol, port)
 	for n := range endpoints {
-		fmt.Fprintf(&s, "  e%d:\n    type: Cybus::Endpoint\n    properties: {protocol: %s, connection: !ref plc, subscribe: {%s}}\n", n, protocol, address(n))
+		fmt.Fprintf(&s, "  e%[1]s%[2]d:\n    type: Cybus::Endpoint\n    properties: {protocol: %[1]s, connection: !ref plc%[1]s, subscribe: {%[3]s}}\n", protocol, n, address(n))
 	}
 	return s.String()
 }
