@@ -55,7 +55,7 @@ func lines(n int) string {
 }
 
 // Debian's clients, each version of MQTT and each QoS: all messages, in order.
-func TestMosquitto(t *testing.T) {
+func TestForeignMosquitto(t *testing.T) {
 	const n = 1000
 	for _, version := range []string{"mqttv31", "mqttv311", "mqttv5"} {
 		for _, qos := range []string{"0", "1", "2"} {
@@ -76,7 +76,7 @@ func TestMosquitto(t *testing.T) {
 }
 
 // A persistent session of a client that was away gets what it missed, in order.
-func TestMosquittoPersistentSession(t *testing.T) {
+func TestForeignMosquittoPersistentSession(t *testing.T) {
 	p := start(t, Limits{}, identityOf("line1", "rw plant/#"))
 	session := []string{"-V", "mqttv5", "-q", "2", "-t", "plant/#", "-i", "away", "-c", "-x", "600"}
 	background(t, p.mosquitto(t, "mosquitto_sub", append(session, "-E")...))()
@@ -88,7 +88,7 @@ func TestMosquittoPersistentSession(t *testing.T) {
 	}
 }
 
-func TestMosquittoInProcess(t *testing.T) {
+func TestForeignMosquittoInProcess(t *testing.T) {
 	p := start(t, Limits{}, identityOf("line1", "rw plant/#"), identityOf("service:press", "rw plant/#"))
 	got := p.collect(t, "service:press", "plant/in")
 	background(t, p.mosquitto(t, "mosquitto_pub", "-q", "1", "-t", "plant/in", "-m", "hello"))()
@@ -101,7 +101,7 @@ func TestMosquittoInProcess(t *testing.T) {
 	}
 }
 
-func TestMosquittoRefused(t *testing.T) {
+func TestForeignMosquittoRefused(t *testing.T) {
 	p := start(t, Limits{}, identityOf("line1", "r plant/#"))
 	wrong := p.mosquitto(t, "mosquitto_sub", "-t", "plant/#", "-P", "wrong")
 	if out, err := wrong.CombinedOutput(); err == nil || !strings.Contains(string(out), "not authorised") {
@@ -115,7 +115,7 @@ func TestMosquittoRefused(t *testing.T) {
 
 // paho.golang reconnects by itself, as the mapper of another container does: what is
 // published with QoS 2 while its connection is cut again and again arrives once, in order.
-func TestPahoReconnects(t *testing.T) {
+func TestForeignPahoReconnects(t *testing.T) {
 	const n = 3000
 	p := start(t, Limits{QueueMessages: n}, identityOf("line1", "rw #"))
 	ctx, cancel := context.WithCancel(t.Context())

@@ -171,8 +171,8 @@ func TestMisbehaveChecksItsWords(t *testing.T) {
 	}
 }
 
-// TestMbpoll reads and writes the device with a client that this project did not write.
-func TestMbpoll(t *testing.T) {
+// TestForeignMbpoll reads and writes the device with a client that this project did not write.
+func TestForeignMbpoll(t *testing.T) {
 	mbpoll := testneed.Program(t, "mbpoll")
 	p, err := Start(t.Context(), Options{Modbus: "127.0.0.1:0", Seed: 1, ModbusRegisters: 10})
 	if err != nil {

@@ -61,8 +61,8 @@ func peek(t *testing.T, addr string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestPymodbus reads, writes and reconnects with a server that this project did not write.
-func TestPymodbus(t *testing.T) {
+// TestForeignPymodbus reads, writes and reconnects with a server that this project did not write.
+func TestForeignPymodbus(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"tcp", "rtuovertcp"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -166,8 +166,8 @@ func peekPymodbus(t *testing.T, addr string) {
 	}
 }
 
-// TestPymodbusSilentUnit has a unit behind pymodbus that does not answer.
-func TestPymodbusSilentUnit(t *testing.T) {
+// TestForeignPymodbusSilentUnit has a unit behind pymodbus that does not answer.
+func TestForeignPymodbusSilentUnit(t *testing.T) {
 	t.Parallel()
 	server := startPymodbus(t, "0", "socket")
 	c := connect(t, server.addr, map[string]any{"socketTimeout": 500})

@@ -222,7 +222,7 @@ func (in *inbox) wait(t *testing.T, n int) {
 	until(t, fmt.Sprintf("%d messages", n), func() bool { return len(in.list()) >= n })
 }
 
-func TestMosquitto(t *testing.T) {
+func TestForeignMosquitto(t *testing.T) {
 	m := newMosquitto(t)
 	ways := map[string]map[string]any{
 		"mqtt": {},
@@ -267,7 +267,7 @@ func TestMosquitto(t *testing.T) {
 	}
 }
 
-func TestMosquittoRefusesPassword(t *testing.T) {
+func TestForeignMosquittoRefusesPassword(t *testing.T) {
 	m := newMosquitto(t)
 	for _, version := range []int{4, 5} {
 		c := connectorFor(t, m.properties(map[string]any{"password": "wrong", "protocolVersion": version}))
@@ -280,8 +280,8 @@ func TestMosquittoRefusesPassword(t *testing.T) {
 	}
 }
 
-// TestKeptSession: what is published while a session with clean: false is away comes when it is back.
-func TestKeptSession(t *testing.T) {
+// TestForeignKeptSession: what is published while a session with clean: false is away comes when it is back.
+func TestForeignKeptSession(t *testing.T) {
 	m := newMosquitto(t)
 	for _, version := range []int{4, 5} {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
@@ -310,8 +310,8 @@ func TestKeptSession(t *testing.T) {
 	}
 }
 
-// TestKeptSessionForgets: what nobody wants any more is ended at the broker, by this process or the next one.
-func TestKeptSessionForgets(t *testing.T) {
+// TestForeignKeptSessionForgets: what nobody wants any more is ended at the broker, by this process or the next one.
+func TestForeignKeptSessionForgets(t *testing.T) {
 	m := newMosquitto(t)
 	for _, version := range []int{4, 5} {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
@@ -360,9 +360,9 @@ func TestKeptSessionForgets(t *testing.T) {
 	}
 }
 
-// TestSupervisedMosquitto stops and starts the broker under a running mapper: a pushed endpoint, a written one,
+// TestForeignSupervisedMosquitto stops and starts the broker under a running mapper: a pushed endpoint, a written one,
 // and a mapping each way.
-func TestSupervisedMosquitto(t *testing.T) {
+func TestForeignSupervisedMosquitto(t *testing.T) {
 	m := newMosquitto(t)
 	bus := &memoryBus{}
 	var reports sync.Map
