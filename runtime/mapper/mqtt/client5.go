@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
@@ -32,17 +33,31 @@ type client5 struct {
 	limit int  // the longest packet that the broker takes, in bytes; 0: any
 }
 
-// session5 keeps what the library does not guard: it panics, and would take the process along, when an
+// session5 keeps what the library does not guard: it races, panics, and would take the process along, when an
 // acknowledgement arrives while the connection is being closed.
 type session5 struct {
 	pahosession.SessionManager
 	lost func(error)
+	// closing orders acknowledgements and the loss of the connection. A message is not held
+	// by it: it may wait for its reader, and the library guards that way itself.
+	closing *sync.Mutex
 }
 
 // PacketReceived handles an acknowledgement or a message with one.
 func (s session5) PacketReceived(p *packets.ControlPacket, to chan<- *packets.Publish) (err error) {
+	if p.Type != packets.PUBLISH {
+		s.closing.Lock()
+		defer s.closing.Unlock()
+	}
 	defer s.contain(&err)
 	return s.SessionManager.PacketReceived(p, to)
+}
+
+// ConnectionLost hears of the end of the connection.
+func (s session5) ConnectionLost(d *packets.Disconnect) error {
+	s.closing.Lock()
+	defer s.closing.Unlock()
+	return s.SessionManager.ConnectionLost(d)
 }
 
 // Ack acknowledges a message.
@@ -59,7 +74,7 @@ func (s session5) contain(err *error) {
 }
 
 func (x *connector) login5(ctx context.Context, conn net.Conn, s *session) (client, error) {
-	c := &client5{state: session5{SessionManager: state.NewInMemory(), lost: s.lost}}
+	c := &client5{state: session5{SessionManager: state.NewInMemory(), lost: s.lost, closing: new(sync.Mutex)}}
 	c.Client = paho.NewClient(paho.ClientConfig{
 		Conn:        packets.NewThreadSafeConn(conn),
 		Session:     c.state,
