@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -35,8 +33,8 @@ func (s *subscription) name() string {
 
 // parseFilter checks a filter, shared or not, and takes it apart.
 func parseFilter(name string) (*subscription, error) {
-	s := &subscription{filter: name}
-	if rest, shared := strings.CutPrefix(name, sharePrefix); shared || name == "$share" {
+	s := &subscription{filter: strings.Clone(name)} // name may be a part of a large packet
+	if rest, shared := strings.CutPrefix(s.filter, sharePrefix); shared || s.filter == "$share" {
 		group, filter, ok := strings.Cut(rest, "/")
 		if !ok || group == "" || strings.ContainsAny(group, "+#") {
 			return nil, spec.Errorf(spec.Invalid, "cannot use filter %q: a shared one is written $share/GROUP/FILTER", name)
@@ -49,160 +47,120 @@ func parseFilter(name string) (*subscription, error) {
 	return s, spec.CheckFilter(s.filter)
 }
 
-// index finds the subscriptions whose filter matches a topic. Broker.mu guards it.
-type index struct{ root node }
+// index finds the subscriptions whose filter matches a topic. Looking costs no more than the
+// nodes that match, each once: filters that share levels share the work. Broker.mu guards it.
+type index struct{ tree topicTree[filterEnds] }
 
-// node is one level of a filter.
-type node struct {
-	children map[string]*node // literal levels and "+"
-	hash     *node            // "#"
-	subs     []*subscription
-	groups   []*shareGroup
+// filterEnds are the filters that end at a node.
+type filterEnds struct {
+	here  *audience // of the filter that is the path to the node
+	below *audience // of that filter and "/#"; at the root of "#" alone
 }
 
-// shareGroup is the members that share one filter under one group name.
-type shareGroup struct {
-	name    string
-	members []*subscription
-	turn    atomic.Uint32
+// place returns where the subscribers of a filter are, nil for nowhere unless it is made.
+func (x *index) place(filter string, made bool) **audience {
+	if filter == "#" {
+		return &x.tree.root.value.below
+	}
+	path, below := strings.CutSuffix(filter, "/#")
+	if _, there := x.tree.get(path); !there && !made {
+		return nil
+	}
+	ends, _ := x.tree.slot(path)
+	if below {
+		return &ends.below
+	}
+	return &ends.here
 }
 
 // add puts a subscription in. It replaces, and returns, its owner's former one for the same filter.
 func (x *index) add(s *subscription) (replaced *subscription) {
-	n := &x.root
-	for level := range strings.SplitSeq(s.filter, "/") {
-		n = n.child(level)
+	at := x.place(s.filter, true)
+	if *at == nil {
+		*at = &audience{}
 	}
-	list := &n.subs
-	if s.group != "" {
-		list = &n.group(s.group).members
-	}
-	for i, other := range *list {
-		if other.owner == s.owner {
-			(*list)[i] = s
-			return other
-		}
-	}
-	*list = append(*list, s)
-	return nil
-}
-
-func (n *node) child(level string) *node {
-	if level == "#" {
-		if n.hash == nil {
-			n.hash = &node{}
-		}
-		return n.hash
-	}
-	c := n.children[level]
-	if c == nil {
-		c = &node{}
-		if n.children == nil {
-			n.children = map[string]*node{}
-		}
-		n.children[strings.Clone(level)] = c
-	}
-	return c
-}
-
-func (n *node) group(name string) *shareGroup {
-	for _, g := range n.groups {
-		if g.name == name {
-			return g
-		}
-	}
-	g := &shareGroup{name: name}
-	n.groups = append(n.groups, g)
-	return g
+	return (*at).add(s)
 }
 
 // remove takes a subscription out, with the levels that nobody else needs.
-func (x *index) remove(s *subscription) { x.root.remove(s, strings.Split(s.filter, "/")) }
-
-func (n *node) remove(s *subscription, levels []string) {
-	if len(levels) == 0 {
-		n.drop(s)
+func (x *index) remove(s *subscription) {
+	at := x.place(s.filter, false)
+	if at == nil || *at == nil {
 		return
 	}
-	level := levels[0]
-	if level == "#" {
-		if n.hash != nil {
-			n.hash.drop(s)
-			if n.hash.empty() {
-				n.hash = nil
-			}
-		}
+	if (*at).remove(s); !(*at).empty() {
 		return
 	}
-	if c := n.children[level]; c != nil {
-		c.remove(s, levels[1:])
-		if c.empty() {
-			delete(n.children, level)
-		}
+	*at = nil
+	path := strings.TrimSuffix(s.filter, "/#")
+	if ends, there := x.tree.get(path); there && ends == (filterEnds{}) {
+		x.tree.remove(path)
 	}
-}
-
-func (n *node) drop(s *subscription) {
-	is := func(other *subscription) bool { return other == s }
-	if s.group == "" {
-		n.subs = slices.DeleteFunc(n.subs, is)
-		return
-	}
-	g := n.group(s.group)
-	g.members = slices.DeleteFunc(g.members, is)
-	if len(g.members) == 0 {
-		n.groups = slices.DeleteFunc(n.groups, func(other *shareGroup) bool { return other == g })
-	}
-}
-
-func (n *node) empty() bool {
-	return len(n.children) == 0 && n.hash == nil && len(n.subs) == 0 && len(n.groups) == 0
 }
 
 // match appends to out the subscriptions that get a message on topic: all that are not
-// shared, and one of each share group.
+// shared, and one of each share group. Leading wildcards match no topic that begins with "$"
+// (MQTT 5.0, 4.7.2).
 func (x *index) match(topic string, out []*subscription) []*subscription {
-	return x.root.match(topic, topic, true, strings.HasPrefix(topic, "$"), out)
+	root := &x.tree.root
+	dollar := strings.HasPrefix(topic, "$")
+	if !dollar {
+		out = root.value.below.gather(topic, out)
+	}
+	if kid := root.kid(firstLevel(topic)); kid != nil {
+		out = matchFilters(kid, topic, topic, out)
+	}
+	if root.kids != nil && root.kids.plus != nil && !dollar {
+		out = matchFilters(root.kids.plus, topic, topic, out)
+	}
+	return out
 }
 
-// match goes down the levels in rest; more is false when all are consumed. Dollar is true at
-// the root for a topic that leading wildcards do not match (MQTT 5.0, 4.7.2).
-func (n *node) match(topic, rest string, more, dollar bool, out []*subscription) []*subscription {
-	if n.hash != nil && !dollar {
-		out = n.hash.gather(topic, out)
-	}
-	if !more {
-		return n.gather(topic, out)
-	}
-	if len(n.children) == 0 {
+// matchFilters goes on at a node whose label is yet to be matched with the topic's levels in rest.
+func matchFilters(n *topicNode[filterEnds], topic, rest string, out []*subscription) []*subscription {
+	rest, more, matches := matchLabel(n.label, rest)
+	if !matches {
 		return out
 	}
-	level, rest, more := strings.Cut(rest, "/")
-	if c := n.children[level]; c != nil {
-		out = c.match(topic, rest, more, false, out)
+	out = n.value.below.gather(topic, out)
+	if !more {
+		return n.value.here.gather(topic, out)
 	}
-	if c := n.children["+"]; c != nil && !dollar {
-		out = c.match(topic, rest, more, false, out)
+	if n.kids == nil {
+		return out
 	}
-	return out
-}
-
-func (n *node) gather(topic string, out []*subscription) []*subscription {
-	out = append(out, n.subs...)
-	for _, g := range n.groups {
-		out = append(out, g.pick(topic))
+	if kid := n.kid(firstLevel(rest)); kid != nil {
+		out = matchFilters(kid, topic, rest, out)
+	}
+	if n.kids.plus != nil {
+		out = matchFilters(n.kids.plus, topic, rest, out)
 	}
 	return out
 }
 
-// pick takes the members in turn and prefers one that is connected and may read the topic.
-func (g *shareGroup) pick(topic string) *subscription {
-	start := int(g.turn.Add(1) % uint32(len(g.members)))
-	for i := range g.members {
-		s := g.members[(start+i)%len(g.members)]
-		if s.owner.online.Load() && s.owner.identity.Load().may(spec.Read, topic) {
-			return s
+// matchLabel matches a filter's levels with the first ones of a topic; rest is what the topic
+// has after them, if there is more. It looks at bytes, since a label may have 1,000 levels.
+func matchLabel(label, topic string) (rest string, more, matches bool) {
+	at := 0 // in topic, as i is in label: both at the same level
+	for i := 0; i < len(label); i++ {
+		switch {
+		case label[i] == '+': // alone in its level (spec.CheckFilter)
+			if end := strings.IndexByte(topic[at:], '/'); end >= 0 {
+				at += end
+			} else {
+				at = len(topic)
+			}
+		case at == len(topic) || label[i] != topic[at]:
+			return "", false, false
+		default:
+			at++
 		}
 	}
-	return g.members[start]
+	switch {
+	case at == len(topic):
+		return "", false, true
+	case topic[at] == '/':
+		return topic[at+1:], true, true
+	}
+	return "", false, false
 }
