@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/gateway"
 )
 
@@ -25,8 +24,6 @@ type upOptions struct {
 	gateway.Options
 	adminPasswordFile string
 	limits            []string
-	listenHTTPS       string // refused, see refuseTLS
-	listenMQTTS       string
 }
 
 func newUpCommand(s *streams, global *globalOptions) *cobra.Command {
@@ -38,6 +35,9 @@ func newUpCommand(s *streams, global *globalOptions) *cobra.Command {
 and an admin, whose generated password it keeps in the file admin-password there, and writes the
 context file, so that the other commands just work. Everything that was installed runs again by
 itself after a restart.
+
+MQTT also goes over TLS, WebSocket (any path) and both, where an address is given. Plain listeners
+stay on loopback unless --insecure-listen is set; those over TLS need a certificate.
 
 Exit codes: 0 stopped by Ctrl-C; 1 another process has the port or the data directory, or a part
 failed; 3 a flag or the data directory cannot be used.`,
@@ -56,11 +56,12 @@ func (o *upOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.DataDir, "data", defaultDataDir(), "data directory; made if it does not exist")
 	f.StringVar(&o.ListenHTTP, "listen-http", "127.0.0.1:8080", "address of the API")
 	f.StringVar(&o.ListenMQTT, "listen-mqtt", "127.0.0.1:1883", "address of the MQTT broker")
-	f.StringVar(&o.listenHTTPS, "listen-https", "", "address of the API over TLS")
-	f.StringVar(&o.listenMQTTS, "listen-mqtts", "", "address of the MQTT broker over TLS")
-	for _, later := range []string{"listen-https", "listen-mqtts"} {
-		f.Lookup(later).Hidden = true
-	}
+	f.StringVar(&o.ListenHTTPS, "listen-https", "", "address of the API over TLS")
+	f.StringVar(&o.ListenMQTTS, "listen-mqtts", "", "address of the MQTT broker over TLS")
+	f.StringVar(&o.ListenWS, "listen-ws", "", "address of the MQTT broker over WebSocket")
+	f.StringVar(&o.ListenWSS, "listen-wss", "", "address of the MQTT broker over WebSocket and TLS")
+	f.StringVar(&o.TLSCertificate, "tls-certificate", "", "PEM file with the certificate of the TLS listeners, and those between it and its CA; read again when it changes")
+	f.StringVar(&o.TLSKey, "tls-key", "", "PEM file with the certificate's key")
 	f.StringVar(&o.adminPasswordFile, "admin-password-file", "", "file with the first admin's password (default: one is generated)")
 	f.BoolVar(&o.ReadOnly, "read-only", false, "refuse every write to machines")
 	f.StringArrayVar(&o.limits, "limit", nil, "bound of what clients can make the runtime hold, NAME=VALUE; may be repeated (docs/reference/limits.md)")
@@ -78,26 +79,9 @@ func defaultDataDir() string {
 	return filepath.Join(home, ".local", "share", "millwright")
 }
 
-// refuseTLS answers those who ask for a listener that this build has not got: a clear word
-// instead of an unknown flag, and never a plain listener in its place.
-func (o *upOptions) refuseTLS() error {
-	flag, address := "--listen-https", o.listenHTTPS
-	if address == "" {
-		flag, address = "--listen-mqtts", o.listenMQTTS
-	}
-	if address == "" {
-		return nil
-	}
-	return spec.Errorf(spec.Invalid, "cannot listen on %s %q: this version has no TLS listeners, they come with the kind instance", flag, address).
-		WithHint("put a reverse proxy that speaks TLS in front, or accept plain listeners with --insecure-listen")
-}
-
 func runUp(ctx context.Context, opts *upOptions, out io.Writer) (err error) {
 	opts.Version = version
 	if opts.Limits, err = gateway.ParseLimits(opts.limits); err != nil {
-		return err
-	}
-	if err := opts.refuseTLS(); err != nil {
 		return err
 	}
 	chosen, err := opts.chosenPassword()
@@ -118,7 +102,11 @@ func runUp(ctx context.Context, opts *upOptions, out io.Writer) (err error) {
 	if err != nil { // the plant must not stand still for want of a file that only commands need
 		contextLine = fmt.Sprintf("not written, use `millwright login --url %s`: %v", g.URL(), err)
 	}
-	fmt.Fprintf(out, "API      %s\nMQTT     %s\nData     %s\nContext  %s\n", g.URL(), g.MQTTAddress(), opts.DataDir, contextLine)
+	fmt.Fprintf(out, "API      %s\nMQTT     %s\n", g.URL(), g.MQTTAddress())
+	for _, l := range g.Listeners() {
+		fmt.Fprintf(out, "%-8s %s\n", l.Name, l.URL)
+	}
+	fmt.Fprintf(out, "Data     %s\nContext  %s\n", opts.DataDir, contextLine)
 	if passwordFile != "" {
 		fmt.Fprintf(out, "Admin    user %q, password in %s\n", adminUser, passwordFile)
 	}

@@ -96,7 +96,7 @@ func ListenWebSocket(inner net.Listener, limits Limits, log *slog.Logger) *WebSo
 		ReadHeaderTimeout: w.timeout,
 		WriteTimeout:      w.timeout,
 		MaxHeaderBytes:    handshakeHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelInfo), // failed TLS handshakes
 		ConnState:         w.pending.follow,
 	}
 	server.SetKeepAlivesEnabled(false)

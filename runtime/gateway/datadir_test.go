@@ -141,24 +141,6 @@ func TestDataDirLockNamesTheOther(t *testing.T) {
 	}
 }
 
-func TestListenIsClosedToTheNetworkUnlessAsked(t *testing.T) {
-	for _, addr := range []string{"0.0.0.0:0", ":0", "[::]:0"} {
-		if l, err := listen("--listen-mqtt", addr, false); spec.KindOf(err) != spec.Invalid {
-			t.Errorf("%s: %v, %v", addr, l, err)
-		}
-	}
-	for addr, insecure := range map[string]bool{"127.0.0.1:0": false, "localhost:0": false, "0.0.0.0:0": true} {
-		l, err := listen("--listen-mqtt", addr, insecure)
-		if err != nil {
-			t.Errorf("%s: %v", addr, err)
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 func TestClientCertificateIsMadeOnceAndKept(t *testing.T) {
 	path := t.TempDir()
 	var first spec.CertificateView

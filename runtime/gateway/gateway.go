@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/expr"
@@ -32,8 +33,14 @@ type Options struct {
 	DataDir        string
 	ListenHTTP     string // address of the API
 	ListenMQTT     string // address of the broker
-	ReadOnly       bool   // refuse every write to machines
-	InsecureListen bool   // allow plain listeners on addresses that are not loopback
+	ListenHTTPS    string // those over TLS, and of MQTT over WebSocket; "" for none
+	ListenMQTTS    string
+	ListenWS       string
+	ListenWSS      string
+	TLSCertificate string // PEM files of the listeners that speak TLS; read again when they change
+	TLSKey         string
+	ReadOnly       bool // refuse every write to machines
+	InsecureListen bool // allow plain listeners on addresses that are not loopback
 	Limits         broker.Limits
 	Version        string
 	Log            *slog.Logger
@@ -44,8 +51,7 @@ type Gateway struct {
 	opts    Options
 	log     *slog.Logger
 	dir     *dataDir
-	http    net.Listener
-	mqtt    net.Listener
+	bound   listeners
 	control *control.Control
 	broker  *broker.Broker
 	mapper  *mapper.Mapper
@@ -69,10 +75,7 @@ func New(ctx context.Context, opts Options) (_ *Gateway, err error) {
 			err = errors.Join(err, g.Close())
 		}
 	}()
-	if g.http, err = listen("--listen-http", opts.ListenHTTP, opts.InsecureListen); err != nil {
-		return nil, err
-	}
-	if g.mqtt, err = listen("--listen-mqtt", opts.ListenMQTT, opts.InsecureListen); err != nil {
+	if err = g.bound.bind(&opts); err != nil {
 		return nil, err
 	}
 	if g.dir, err = openDataDir(opts.DataDir, opts.Version); err != nil {
@@ -113,7 +116,7 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 	for _, d := range drivers() {
 		supported[d.Spec.Name] = true
 	}
-	address := g.mqtt.Addr().(*net.TCPAddr)
+	address := g.bound.mqtt.Addr().(*net.TCPAddr)
 	return control.New(ctx, control.Options{
 		Dir:      g.dir.path,
 		Key:      g.dir.key,
@@ -171,10 +174,33 @@ func (g *Gateway) routes() http.Handler {
 }
 
 // URL is where the API answers.
-func (g *Gateway) URL() string { return "http://" + g.http.Addr().String() }
+func (g *Gateway) URL() string { return "http://" + g.bound.http.Addr().String() }
 
 // MQTTAddress is where the broker listens, host:port.
-func (g *Gateway) MQTTAddress() string { return g.mqtt.Addr().String() }
+func (g *Gateway) MQTTAddress() string { return g.bound.mqtt.Addr().String() }
+
+// Listener is one way in beside those of URL and MQTTAddress.
+type Listener struct{ Name, URL string }
+
+// Listeners are the ways in that were asked for beside URL and MQTTAddress.
+func (g *Gateway) Listeners() []Listener {
+	var all []Listener
+	for _, x := range []struct {
+		name, before string
+		l            net.Listener
+		after        string
+	}{
+		{"HTTPS", "https://", g.bound.https, ""},
+		{"MQTTS", "mqtts://", g.bound.mqtts, ""},
+		{"WS", "ws://", g.bound.ws, "/mqtt"},
+		{"WSS", "wss://", g.bound.wss, "/mqtt"},
+	} {
+		if x.l != nil {
+			all = append(all, Listener{x.name, x.before + x.l.Addr().String() + x.after})
+		}
+	}
+	return all
+}
 
 // Control gives access to what whoever starts an instance may do: make the first admin, issue a token.
 func (g *Gateway) Control() *control.Control { return g.control }
@@ -185,13 +211,15 @@ func (g *Gateway) Control() *control.Control { return g.control }
 func (g *Gateway) Run(ctx context.Context) error {
 	var parts runner
 	parts.start("control", g.control.Run)
-	parts.start("broker", func(ctx context.Context) error { return g.broker.Run(ctx, g.mqtt) })
+	parts.start("broker", func(ctx context.Context) error {
+		return g.broker.Run(ctx, g.bound.forBroker(g.opts.Limits, g.log.With("part", "broker"))...)
+	})
 	parts.start("api", g.serveHTTP)
 	parts.start("mapper", g.mapper.Run)
 	g.log.Info("running", "url", g.URL(), "mqtt", g.MQTTAddress(), "version", g.opts.Version)
 	err := parts.wait(ctx)
 	g.log.Info("stopped")
-	g.control, g.http, g.mqtt = nil, nil, nil // closed by their parts
+	g.control, g.bound = nil, listeners{} // closed by their parts
 	return err
 }
 
@@ -211,20 +239,24 @@ func (g *Gateway) serveHTTP(ctx context.Context) error {
 		}
 		stopped <- errors.Join(err, g.server.Close())
 	})()
-	if err := g.server.Serve(g.http); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("cannot serve %s: %w", g.URL(), err)
+	var serving errgroup.Group
+	for _, l := range g.bound.forAPI() {
+		serving.Go(func() error {
+			if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+				return errors.Join(fmt.Errorf("cannot serve the API on %s: %w", l.Addr(), err), g.server.Close())
+			}
+			return nil
+		})
+	}
+	if err := serving.Wait(); err != nil {
+		return err
 	}
 	return <-stopped
 }
 
 // Close releases what New took, where Run did not.
 func (g *Gateway) Close() error {
-	var errs []error
-	for _, l := range []net.Listener{g.http, g.mqtt} {
-		if l != nil {
-			errs = append(errs, l.Close())
-		}
-	}
+	errs := []error{g.bound.close()}
 	if g.control != nil {
 		errs = append(errs, g.control.Close())
 	}

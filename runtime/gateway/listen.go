@@ -1,32 +1,141 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"syscall"
 
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker"
 )
 
-// listen binds a plain TCP address. Anything but loopback is refused unless insecure is set:
-// log-ins and values would cross the network in clear.
-func listen(flag, addr string, insecure bool) (net.Listener, error) {
-	tcp, err := net.ResolveTCPAddr("tcp", addr)
+// listeners are the bound addresses; what is nil was not asked for.
+type listeners struct {
+	http, https, mqtt, mqtts, ws, wss net.Listener
+	certificate                       *serverCertificate // of those that speak TLS
+}
+
+// address is one that is to be bound.
+type address struct {
+	flag, addr string
+	secured    string // the flag of the listener that speaks TLS in its place; "" if this one does
+	to         *net.Listener
+}
+
+func (l *listeners) addresses(opts *Options) []address {
+	return []address{
+		{"--listen-http", opts.ListenHTTP, "--listen-https", &l.http},
+		{"--listen-mqtt", opts.ListenMQTT, "--listen-mqtts", &l.mqtt},
+		{"--listen-ws", opts.ListenWS, "--listen-wss", &l.ws},
+		{"--listen-https", opts.ListenHTTPS, "", &l.https},
+		{"--listen-mqtts", opts.ListenMQTTS, "", &l.mqtts},
+		{"--listen-wss", opts.ListenWSS, "", &l.wss},
+	}
+}
+
+// bind reads the certificate and binds the addresses. After an error the caller closes what was bound.
+func (l *listeners) bind(opts *Options) (err error) {
+	var secure *address
+	all := l.addresses(opts)
+	for i, a := range all {
+		if a.secured == "" && a.addr != "" && secure == nil {
+			secure = &all[i]
+		}
+	}
+	if l.certificate, err = certificateFor(secure, opts); err != nil {
+		return err
+	}
+	for _, a := range all {
+		if a.addr == "" && a.to != &l.http && a.to != &l.mqtt {
+			continue
+		}
+		bound, err := listen(a, opts.InsecureListen)
+		if err != nil {
+			return err
+		}
+		*a.to = bound
+	}
+	return nil
+}
+
+// certificateFor returns the certificate of the listeners that speak TLS, the first of which
+// is secure; nil where there is none and none is given.
+func certificateFor(secure *address, opts *Options) (*serverCertificate, error) {
+	cert, key := opts.TLSCertificate, opts.TLSKey
+	switch {
+	case cert == "" && key == "" && secure == nil:
+		return nil, nil
+	case cert == "" && key == "":
+		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: TLS needs a certificate", secure.flag, secure.addr).
+			WithHint("name its files, in PEM, with --tls-certificate and --tls-key")
+	case key == "":
+		return nil, spec.Errorf(spec.Invalid, "cannot use --tls-certificate %q: its key is missing", cert).WithHint("name the key's file with --tls-key")
+	case cert == "":
+		return nil, spec.Errorf(spec.Invalid, "cannot use --tls-key %q: its certificate is missing", key).WithHint("name the certificate's file with --tls-certificate")
+	case secure == nil:
+		return nil, spec.Errorf(spec.Invalid, "cannot use --tls-certificate %q: no listener speaks TLS", cert).
+			WithHint("add --listen-https, --listen-mqtts or --listen-wss, or leave the certificate out")
+	}
+	return loadServerCertificate(cert, key, opts.Log)
+}
+
+// forBroker returns the listeners that carry MQTT.
+func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.Listener {
+	all := []net.Listener{l.mqtt}
+	if l.mqtts != nil {
+		all = append(all, tls.NewListener(l.mqtts, l.certificate.config()))
+	}
+	if l.ws != nil {
+		all = append(all, broker.ListenWebSocket(l.ws, limits, log))
+	}
+	if l.wss != nil {
+		all = append(all, broker.ListenWebSocket(tls.NewListener(l.wss, l.certificate.config("http/1.1")), limits, log))
+	}
+	return all
+}
+
+// forAPI returns the listeners of the API.
+func (l *listeners) forAPI() []net.Listener {
+	all := []net.Listener{l.http}
+	if l.https != nil {
+		all = append(all, tls.NewListener(l.https, l.certificate.config("h2", "http/1.1")))
+	}
+	return all
+}
+
+// close releases what bind took.
+func (l *listeners) close() error {
+	var errs []error
+	for _, bound := range []net.Listener{l.http, l.https, l.mqtt, l.mqtts, l.ws, l.wss} {
+		if bound != nil {
+			errs = append(errs, bound.Close())
+		}
+	}
+	*l = listeners{}
+	return errors.Join(errs...)
+}
+
+// listen binds a TCP address. A plain one on anything but loopback is refused unless insecure
+// is set: log-ins and values would cross the network in clear.
+func listen(a address, insecure bool) (net.Listener, error) {
+	tcp, err := net.ResolveTCPAddr("tcp", a.addr)
 	if err != nil {
-		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: %w", flag, addr, err).
+		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: %w", a.flag, a.addr, err).
 			WithHint("give host:port, such as 127.0.0.1:8080")
 	}
-	if !insecure && (tcp.IP == nil || !tcp.IP.IsLoopback()) {
-		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: it is not a loopback address and the listener is not encrypted", flag, addr).
-			WithHint("use 127.0.0.1, or accept passwords in clear on that network with --insecure-listen")
+	if a.secured != "" && !insecure && (tcp.IP == nil || !tcp.IP.IsLoopback()) {
+		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: it is not a loopback address and the listener is not encrypted", a.flag, a.addr).
+			WithHint("use 127.0.0.1, or %s with a certificate, or accept passwords in clear on that network with --insecure-listen", a.secured)
 	}
 	l, err := net.ListenTCP("tcp", tcp)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, spec.Errorf(spec.Conflict, "cannot listen on %s %q: another program has that port", flag, addr).
-			WithHint("stop that program, or choose another address with %s", flag)
+		return nil, spec.Errorf(spec.Conflict, "cannot listen on %s %q: another program has that port", a.flag, a.addr).
+			WithHint("stop that program, or choose another address with %s", a.flag)
 	}
 	if err != nil {
-		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: %w", flag, addr, err)
+		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: %w", a.flag, a.addr, err)
 	}
 	return l, nil
 }
