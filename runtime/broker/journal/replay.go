@@ -1,0 +1,295 @@
+package journal
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// Replay is called by Open for each record, in order. It returns how many live references the record has, and may call
+// Release for earlier ones. record is valid during the call only. An error ends Open.
+type Replay func(j *Journal, at Position, record []byte) (live int, err error)
+
+// Open reads all segments and calls replay for each record. It then begins a new segment with the last
+// batch, of which alone it is not known whether it is on disk; where the disk is full or fails, that is left to Run. What is damaged is logged with
+// file and offset, counted, and left out; records after it are replayed. A segment that a newer release wrote is Invalid.
+func Open(o Options, replay Replay) (*Journal, error) {
+	o = o.withDefaults()
+	j := &Journal{
+		o: o, log: o.Log, lazy: time.NewTimer(commitAfter),
+		wake: make(chan struct{}, 1), dead: make(chan struct{}, 1), ended: make(chan struct{}),
+		roomy: make(chan struct{}), first: true, reported: map[string]time.Time{},
+	}
+	j.lazy.Stop()
+	j.reserve.name, j.reserve.size = j.path(reserveName), o.ReserveBytes
+	if err := o.FS.MkdirAll(o.Dir); err != nil {
+		return nil, spec.Errorf(spec.Unavailable, "cannot make the journal's directory: %w", err)
+	}
+	if err := j.load(replay); err != nil {
+		return nil, errors.Join(err, j.closeFiles())
+	}
+	if err := j.reserve.regain(o.FS, o.Dir, 0); err != nil {
+		j.report(err)
+		j.full = j.unwritable(err)
+	}
+	if err := j.flush(); err != nil && j.failed(err) {
+		if err := j.flush(); err != nil {
+			j.failed(err)
+		}
+	}
+	j.gate()
+	signal(j.wake)
+	signal(j.dead)
+	return j, nil
+}
+
+// load reads what the directory holds.
+func (j *Journal) load(replay Replay) error {
+	if err := j.find(); err != nil {
+		return err
+	}
+	salt, end := newSalt(), firstPosition
+	if n := len(j.segments); n > 0 {
+		last := j.segments[n-1]
+		salt, end, j.number = last.salt, last.base, last.number
+	}
+	j.codec = newCodec(salt)
+	j.next = end
+	j.durable.Store(uint64(end))
+	if len(j.segments) == 0 {
+		return nil
+	}
+	r := reader{j: j, replay: replay}
+	if err := r.last(); err != nil {
+		return err
+	}
+	for i := range j.segments {
+		if err := r.segment(i); err != nil {
+			return err
+		}
+	}
+	return r.tail()
+}
+
+// find lists the segments, in order, and removes leftovers of an earlier run.
+func (j *Journal) find() error {
+	names, err := j.o.FS.List(j.o.Dir)
+	if err != nil {
+		return spec.Errorf(spec.Unavailable, "cannot read the journal's directory: %w", err)
+	}
+	for _, name := range names {
+		switch {
+		case isSegment(name):
+			err = j.identify(j.path(name))
+		case strings.HasSuffix(name, newSuffix), name == reserveName:
+			err = j.o.FS.Remove(j.path(name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(j.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+	return j.chain()
+}
+
+// identify reads a segment's header.
+func (j *Journal) identify(name string) error {
+	f, err := j.o.FS.Open(name)
+	if err != nil {
+		return spec.Errorf(spec.Unavailable, "cannot open the journal: %w", err)
+	}
+	seg := &segment{name: name, file: f}
+	if seg.size, err = f.Size(); err != nil {
+		return errors.Join(spec.Errorf(spec.Unavailable, "cannot open the journal: %w", err), f.Close())
+	}
+	head := make([]byte, headerBytes)
+	err = readFull(f, head, 0)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.Join(spec.Errorf(spec.Unavailable, "cannot read %q: %w", name, err), f.Close())
+	}
+	var ok bool
+	if seg.header, ok = decodeHeader(head); !ok || seg.base < firstPosition || seg.size > headerBytes+endBytes+2*MaxRecord {
+		return errors.Join(j.setAside(seg), f.Close())
+	}
+	if seg.version > version {
+		return errors.Join(spec.Errorf(spec.Invalid, "cannot read %q: its format is version %d, this release knows %d", name, seg.version, version).
+			WithHint("start the newer release that wrote it"), f.Close())
+	}
+	j.segments = append(j.segments, seg)
+	return nil
+}
+
+// setAside renames a file whose header is damaged, so that it is neither read nor lost.
+func (j *Journal) setAside(seg *segment) error {
+	j.stats.Lost += max(0, seg.size-headerBytes)
+	j.log.Error("a segment of the journal has no readable header: its records are lost, the file is kept",
+		"file", seg.name, "kept as", seg.name+damagedSuffix, "bytes", seg.size)
+	if err := j.o.FS.Rename(seg.name, seg.name+damagedSuffix); err != nil {
+		return spec.Errorf(spec.Unavailable, "cannot set %q aside: %w", seg.name, err)
+	}
+	return nil
+}
+
+// chain sets where each segment ends: where the next one begins. It sets aside what does
+// not fit in.
+func (j *Journal) chain() error {
+	kept := j.segments[:0]
+	var err error
+	for _, seg := range j.segments {
+		if n := len(kept); n > 0 && (seg.base < kept[n-1].base || seg.number == kept[n-1].number || seg.salt != kept[n-1].salt) {
+			err = errors.Join(err, j.setAside(seg), seg.close())
+			continue
+		}
+		kept = append(kept, seg)
+	}
+	j.segments = kept
+	for i, seg := range kept[:max(0, len(kept)-1)] {
+		seg.end = kept[i+1].base
+	}
+	return err
+}
+
+// reader replays the segments of a journal.
+type reader struct {
+	j      *Journal
+	replay Replay
+	buf    []byte // of the segment that is read
+}
+
+// last finds where the last segment's records end, and puts its last batch in flight.
+func (r *reader) last() error {
+	j := r.j
+	seg := j.segments[len(j.segments)-1]
+	buf, err := r.read(seg, max(0, seg.size-headerBytes))
+	if err != nil {
+		return err
+	}
+	batch, size, torn := j.codec.extent(seg.base, buf)
+	if torn {
+		lost := int64(len(buf) - size)
+		j.stats.Torn += lost
+		j.log.Warn("the journal's end was being written when the power failed or the process ended: cut off what is not whole",
+			"file", seg.name, "offset", headerBytes+size, "bytes", lost)
+	}
+	seg.end = seg.base + Position(batch)
+	j.durable.Store(uint64(seg.end))
+	j.next = seg.base + Position(size)
+	if batch < size {
+		c := &chunk{base: seg.end, buf: append(make([]byte, 0, size-batch+endBytes), buf[batch:size]...)}
+		j.flight = batchOf(c)
+		j.undone = int64(len(c.buf))
+	}
+	return nil
+}
+
+func batchOf(c *chunk) batch { return batch{chunks: []*chunk{c}, bytes: len(c.buf)} }
+
+// extent returns where the last batch in buf begins and ends; torn reports that something
+// that is not whole follows. Before the batch there may be damage.
+func (c codec) extent(base Position, buf []byte) (batch, size int, torn bool) {
+	for size < len(buf) {
+		_, n, is := c.frame(base+Position(size), buf[size:])
+		switch is {
+		case marker:
+			batch = size
+			size += n
+		case record:
+			size += n
+		default:
+			next, ok := c.nextMarker(base, buf, size)
+			if !ok {
+				return batch, size, is == broken
+			}
+			batch, size = next, next
+		}
+	}
+	return batch, size, false
+}
+
+// read returns n bytes of the segment from its base on, fewer if it has no more.
+func (r *reader) read(seg *segment, n int64) ([]byte, error) {
+	n = min(n, max(0, seg.size-headerBytes))
+	if int64(cap(r.buf)) < n {
+		r.buf = make([]byte, n)
+	}
+	buf := r.buf[:n]
+	if _, err := seg.readAt(buf, seg.base); err != nil {
+		return nil, spec.Errorf(spec.Unavailable, "cannot read %q: %w", seg.name, err)
+	}
+	return buf, nil
+}
+
+// segment replays the i-th segment.
+func (r *reader) segment(i int) error {
+	j := r.j
+	seg := j.segments[i]
+	want := int64(seg.end - seg.base)
+	buf, err := r.read(seg, want)
+	if err != nil {
+		return err
+	}
+	err = j.walk(seg, buf, func(at Position, body []byte) error { return r.one(&seg.usage, at, body) })
+	if missing := want - int64(len(buf)); err == nil && missing > 0 {
+		j.damaged(seg, int64(len(buf)), missing, "records are missing")
+	}
+	return err
+}
+
+// tail replays the batch in flight.
+func (r *reader) tail() error {
+	for _, c := range r.j.flight.chunks {
+		err := r.j.walk(nil, c.buf, func(at Position, body []byte) error { return r.one(&c.usage, at, body) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reader) one(u *usage, at Position, body []byte) error {
+	live, err := r.replay(r.j, at, body)
+	u.add(live, frameBytes+len(body))
+	return err
+}
+
+// walk calls use for each record in buf, which is the segment's, or the batch in flight.
+// What is damaged is reported and left out.
+func (j *Journal) walk(seg *segment, buf []byte, use func(at Position, body []byte) error) error {
+	base := j.Durable()
+	if seg != nil {
+		base = seg.base
+	}
+	for i := 0; i < len(buf); {
+		at := base + Position(i)
+		body, n, is := j.codec.frame(at, buf[i:])
+		switch is {
+		case marker:
+		case record:
+			if err := use(at, body); err != nil {
+				return err
+			}
+		default:
+			n = j.codec.resync(base, buf, i+1) - i
+			j.damaged(seg, int64(i), int64(n), "records are damaged")
+		}
+		i += n
+	}
+	return nil
+}
+
+// damaged reports bytes of a segment that were durable once and cannot be read any more.
+func (j *Journal) damaged(seg *segment, from, n int64, what string) {
+	j.mu.Lock()
+	j.stats.Lost += n
+	j.mu.Unlock()
+	name := ""
+	if seg != nil {
+		name = seg.name
+	}
+	j.log.Error("the journal is damaged: "+what+", and left out", "file", name, "offset", headerBytes+from, "bytes", n)
+}
