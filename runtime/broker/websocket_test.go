@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,18 +21,20 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
-// listenOn has the plant serve one more listener until the test's end.
-func (p *plant) listenOn(t testing.TB, l net.Listener) {
+// listenOn has the plant serve one more listener, until stop or the test's end.
+func (p *plant) listenOn(t testing.TB, l net.Listener) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.accept(ctx, l) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := errors.Join(l.Close(), <-ended); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func listenTCP(t testing.TB) net.Listener {
@@ -461,7 +464,7 @@ func TestHandshakesMakeRoom(t *testing.T) {
 func TestWebSocketSlowHandshakesKeepNobodyOut(t *testing.T) {
 	p := start(t, Limits{Connections: 4}, identityOf("a", "rw #"))
 	url := p.listenWeb(t)
-	for range 8 {
+	for range 6 {
 		nc, err := net.Dial("tcp", strings.TrimPrefix(url, "ws://"))
 		if err != nil {
 			t.Fatal(err)
