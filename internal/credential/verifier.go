@@ -23,8 +23,8 @@ const (
 )
 
 // Verifier compares secrets with hashes in constant time. A pair that was verified is
-// remembered (HMAC under a key of the process); at most one argon2id verification a core
-// runs, others queue, and a full queue answers with an error of kind spec.Unavailable.
+// remembered (HMAC under a key of the process); argon2id verifications run on half of the
+// cores at most, others queue, and a full queue answers with an error of kind spec.Unavailable.
 // A changed password has another hash and so misses the memory by itself. It is safe for
 // use from several goroutines.
 type Verifier struct {
@@ -39,7 +39,8 @@ type Verifier struct {
 
 // NewVerifier returns a Verifier with its own memory.
 func NewVerifier() *Verifier {
-	return newVerifier(runtime.GOMAXPROCS(0), queuePerCore*runtime.GOMAXPROCS(0))
+	cores := max(1, runtime.GOMAXPROCS(0)/2) // the others serve those who are logged in
+	return newVerifier(cores, queuePerCore*cores)
 }
 
 func newVerifier(cores, queue int) *Verifier {
