@@ -132,7 +132,7 @@ func halfOpen(t testing.TB, s *site) {
 	})
 	s.hold(t, n*perIdle, "16 KiB for each, whatever a header promises")
 	// A third is logged in, two thirds are waited for until the broker has closed them.
-	eventually(t, "the connections without a log-in to be closed", func() bool { return s.Broker.open.Load() == 2+n/3 })
+	eventually(t, "the connections without a log-in to be closed", func() bool { return s.connections() == 2+n/3 })
 }
 
 // CONNECTs of nearly the largest size, from somebody without a password, that never end.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -46,9 +47,7 @@ func exchange(nc net.Conn, data []byte, kind byte, n int) error {
 		written <- err
 	}()
 	if err := awaitAll(nc, kind, n); err != nil {
-		_ = nc.Close() // so that the writer ends
-		<-written
-		return err
+		return errors.Join(err, nc.Close(), <-written) // in this order: the writer ends
 	}
 	return <-written
 }
@@ -260,7 +259,7 @@ func manyFilters(t testing.TB, s *site) {
 			}
 		}
 	})
-	packet, body = nil, nil
+	packet = nil
 	s.hold(t, 8<<20, "nothing of them")
 }
 

@@ -38,6 +38,12 @@ type site struct {
 	mu      sync.Mutex
 }
 
+// connections are those that are open, logged in or not.
+func (s *site) connections() int64 {
+	b := s.Broker
+	return b.open.Load()
+}
+
 // hold fails if the storm, at its worst, has made the process keep more than limit bytes.
 func (s *site) hold(t testing.TB, limit int, why string) {
 	t.Helper()
@@ -91,7 +97,7 @@ func (st *storm) weather(t testing.TB) latencies {
 	l := w.finish(t)
 	eventually(t, "nothing to be left of anybody", func() bool {
 		now := s.Stats()
-		return now.Clients == 0 && s.Broker.open.Load() == 0
+		return now.Clients == 0 && s.connections() == 0
 	})
 	s.stop()
 	return l
