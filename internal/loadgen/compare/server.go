@@ -20,15 +20,7 @@ const User = "load"
 // Serve runs our broker until ctx ends. The listener opens when the broker holds what dir
 // has kept, as in the gateway.
 func Serve(ctx context.Context, dir, address, password string, limits broker.Limits, log *slog.Logger) error {
-	b, err := broker.New(broker.Options{
-		Dir: dir, Watch: onePolicy{}, Log: log, Limits: limits,
-		Login: func(_ context.Context, a credential.Attempt, hashes []string) (string, error) {
-			if len(hashes) == 1 && subtle.ConstantTimeCompare([]byte(a.Secret), []byte(password)) == 1 {
-				return hashes[0], nil
-			}
-			return "", nil
-		},
-	})
+	b, err := newBroker(dir, password, limits, log)
 	if err != nil {
 		return err
 	}
@@ -37,6 +29,18 @@ func Serve(ctx context.Context, dir, address, password string, limits broker.Lim
 		return fmt.Errorf("cannot listen on %q: %w", address, err)
 	}
 	return b.Run(ctx, l)
+}
+
+func newBroker(dir, password string, limits broker.Limits, log *slog.Logger) (*broker.Broker, error) {
+	return broker.New(broker.Options{
+		Dir: dir, Watch: onePolicy{}, Log: log, Limits: limits,
+		Login: func(_ context.Context, a credential.Attempt, hashes []string) (string, error) {
+			if len(hashes) == 1 && subtle.ConstantTimeCompare([]byte(a.Secret), []byte(password)) == 1 {
+				return hashes[0], nil
+			}
+			return "", nil
+		},
+	})
 }
 
 // onePolicy is a watch on a policy that never changes: User may do everything.
