@@ -52,8 +52,6 @@ func TestEndToEndAbsurdFlags(t *testing.T) {
 	i := newInstance(t)
 	refused(t, i, 3, "99999", "--listen-http", "127.0.0.1:99999")
 	refused(t, i, 3, "nonsense", "--nonsense")
-	refused(t, i, 3, "TLS", "--listen-https", "127.0.0.1:0")
-	refused(t, i, 3, "TLS", "--listen-mqtts", "127.0.0.1:0")
 	refused(t, i, 3, "not there", "--admin-password-file", filepath.Join(i.dir, "not there"))
 	refused(t, i, 3, "it is empty", "--admin-password-file", i.write("empty", "\n"))
 	refused(t, i, 3, "fewer than", "--admin-password-file", i.write("short", "abc\n"))
