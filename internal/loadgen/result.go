@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,7 +14,8 @@ type snapshot struct {
 	at                    time.Time
 	sent, acked, received uint64
 	server, own           Usage
-	err                   error // of reading the usage
+	machine               time.Duration // CPU time of all processes
+	err                   error         // of reading these
 }
 
 func (r *run) snapshot() snapshot {
@@ -42,9 +44,11 @@ func (r *run) snapshotAfter(ctx context.Context, d time.Duration, early <-chan s
 	if r.scenario.PID == 0 {
 		return s
 	}
-	if s.server, s.err = UsageOf(r.scenario.PID); s.err == nil {
-		s.own, s.err = UsageOf(os.Getpid())
-	}
+	var errs [3]error
+	s.server, errs[0] = UsageOf(r.scenario.PID)
+	s.own, errs[1] = UsageOf(os.Getpid())
+	s.machine, errs[2] = machineCPU()
+	s.err = errors.Join(errs[:]...)
 	return s
 }
 
@@ -74,6 +78,7 @@ type Result struct {
 	ServerCPU    float64 `json:"server_cpu_percent"` // of one core
 	ServerRSS    int64   `json:"server_rss_bytes"`   // at the end
 	GeneratorCPU float64 `json:"generator_cpu_percent"`
+	OthersCPU    float64 `json:"others_cpu_percent"` // what the machine did beside: best 0
 
 	QoS byte `json:"qos"`
 }
@@ -95,6 +100,7 @@ func (r *run) result(from, till snapshot) *Result {
 	res.DeliveredRate = float64(till.received-from.received) / res.Seconds
 	res.ServerCPU = percent(till.server.CPU-from.server.CPU, res.Seconds)
 	res.GeneratorCPU = percent(till.own.CPU-from.own.CPU, res.Seconds)
+	res.OthersCPU = max(0, percent(till.machine-from.machine, res.Seconds)-res.ServerCPU-res.GeneratorCPU)
 	res.ServerRSS = till.server.RSS
 	for _, p := range r.publishers {
 		res.Sent += p.sent.Load()
@@ -178,5 +184,6 @@ func (res *Result) Print(w io.Writer) {
 	if res.ServerRSS > 0 {
 		fmt.Fprintf(w, "server      CPU %.1f %% of a core, resident %.1f MiB\n", res.ServerCPU, float64(res.ServerRSS)/(1<<20))
 		fmt.Fprintf(w, "generator   CPU %.1f %% of a core, %.2f µs a message\n", res.GeneratorCPU, res.GeneratorCPU*1e4/max(1, res.SentRate+res.DeliveredRate))
+		fmt.Fprintf(w, "others      CPU %.1f %% of a core\n", res.OthersCPU)
 	}
 }

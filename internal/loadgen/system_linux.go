@@ -83,3 +83,26 @@ func UsageOf(pid int) (Usage, error) {
 	}
 	return Usage{CPU: time.Duration(values[0]+values[1]) * clockTick, RSS: values[2] * int64(os.Getpagesize())}, nil
 }
+
+// machineCPU returns the time that all processes of the machine have used so far. The time
+// that a virtual machine's host gave to others counts too.
+func machineCPU() (time.Duration, error) {
+	raw, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read what the machine does: %w", err)
+	}
+	line, _, _ := strings.Cut(string(raw), "\n")
+	fields := strings.Fields(line)
+	const first, idle, waiting, last = 1, 4, 5, 8 // user to steal, proc_stat(5)
+	var ticks int64
+	for i := first; i <= last && i < len(fields); i++ {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("cannot read what the machine does: %w", err)
+		}
+		if i != idle && i != waiting {
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * clockTick, nil
+}

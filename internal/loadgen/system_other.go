@@ -25,3 +25,7 @@ type Usage struct {
 func UsageOf(pid int) (Usage, error) {
 	return Usage{}, fmt.Errorf("cannot read what process %d uses: %w", pid, errors.ErrUnsupported)
 }
+
+func machineCPU() (time.Duration, error) {
+	return 0, fmt.Errorf("cannot read what the machine does: %w", errors.ErrUnsupported)
+}

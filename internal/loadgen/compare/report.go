@@ -89,7 +89,7 @@ func broken(e entry, measured []*Measured) bool {
 
 // Print writes the report in Markdown.
 func (r *Report) Print(w io.Writer) {
-	fmt.Fprintf(w, "%s, %s synced writes a second; %s; median of %d rounds.\n\n", r.Machine, number(r.Syncs), strings.Join(r.Versions, ", "), r.Rounds)
+	fmt.Fprintf(w, "%s, %s synced writes a second; %s; median of %d rounds.\nCPU is in percent of one core; \"others\" is what the machine did beside.\n\n", r.Machine, number(r.Syncs), strings.Join(r.Versions, ", "), r.Rounds)
 	fmt.Fprintln(w, "| load | ours | mosquitto | NATS | ratio | goal | met |")
 	fmt.Fprintln(w, "|---|---|---|---|---|---|---|")
 	for _, l := range r.Lines {
@@ -129,7 +129,8 @@ func (s Sample) text(unit string) string {
 	}
 	out := number(s.Value) + " " + unit
 	if l := s.Load; l != nil {
-		out += fmt.Sprintf(" (p50 %.2f ms, p99 %.2f ms, CPU %.0f %%, generator %.0f %%", l.Latency.P50, l.Latency.P99, l.ServerCPU, l.GeneratorCPU)
+		out += fmt.Sprintf(" (p50 %.2f ms, p99 %.2f ms, CPU %.0f %%, generator %.0f %%, others %.0f %%",
+			l.Latency.P50, l.Latency.P99, l.ServerCPU, l.GeneratorCPU, l.OthersCPU)
 		if l.Missing > 0 {
 			out += fmt.Sprintf(", %.1f %% not delivered by the end", 100*float64(l.Missing)/float64(l.Missing+l.Delivered))
 		}
