@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func Open(o Options, replay Replay) (*Journal, error) {
 	}
 	j.lazy.Stop()
 	j.reserve.name, j.reserve.size = j.path(reserveName), o.ReserveBytes
-	if err := o.FS.MkdirAll(o.Dir); err != nil {
+	if err := errors.Join(o.FS.MkdirAll(o.Dir), o.FS.SyncDir(filepath.Dir(o.Dir))); err != nil {
 		return nil, spec.Errorf(spec.Unavailable, "cannot make the journal's directory: %w", err)
 	}
 	if err := j.load(replay); err != nil {

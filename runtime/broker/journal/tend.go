@@ -61,18 +61,19 @@ func (j *Journal) deleteOne() bool {
 }
 
 // deletable returns a segment that may be deleted. Why nothing in it is referred to must be
-// on disk. The caller has the lock.
+// on disk. There must be a segment that is in use: without one, what earlier ones hold
+// beyond their end would be taken for records again. The caller has the lock.
 func (j *Journal) deletable() *segment {
+	if j.active == nil {
+		return nil
+	}
 	for _, seg := range j.segments {
 		if seg != j.active && seg.end == seg.base {
 			return seg
 		}
 	}
-	if len(j.segments) == 0 {
-		return nil
-	}
 	seg := j.segments[0]
-	if seg == j.active || seg.live > 0 || uint64(seg.touched) > j.durable.Load() || j.active == nil {
+	if seg == j.active || seg.live > 0 || uint64(seg.touched) > j.durable.Load() {
 		return nil
 	}
 	return seg
