@@ -25,7 +25,8 @@ const (
 // leaves as it was is carried over, with what it remembers.
 type identity struct {
 	spec.Identity
-	read, write []string // the filters granted
+	read               []string // the filters granted
+	readable, writable *filterSet
 
 	mu         sync.RWMutex
 	remembered map[decision]bool
@@ -38,6 +39,7 @@ type decision struct {
 
 func compile(s spec.Identity) *identity {
 	id := &identity{Identity: s, remembered: map[decision]bool{}}
+	var write []string
 	for _, p := range s.Permissions {
 		if p.Context != spec.MQTT {
 			continue
@@ -46,46 +48,42 @@ func compile(s spec.Identity) *identity {
 			id.read = append(id.read, p.Resource)
 		}
 		if p.Operation != spec.Read {
-			id.write = append(id.write, p.Resource)
+			write = append(write, p.Resource)
 		}
 	}
+	id.readable, id.writable = newFilterSet(id.read), newFilterSet(write)
 	return id
 }
 
-// may reports whether the identity may read or write one topic. Decisions are remembered:
-// the second one for a topic is a map access.
+// may reports whether the identity may read or write one topic. The first decisions are
+// remembered, so that the second one for a topic is a map access; with more topics than that
+// each is decided anew, which takes a few map accesses.
 func (id *identity) may(op spec.Operation, topic string) bool {
 	if id == nil {
 		return false
 	}
 	id.mu.RLock()
 	allowed, known := id.remembered[decision{op, topic}]
+	full := len(id.remembered) >= maxRemembered
 	id.mu.RUnlock()
 	if known {
 		return allowed
 	}
 	allowed = id.decide(op, topic)
-	if len(topic) > maxRememberedTopic {
+	if full || len(topic) > maxRememberedTopic {
 		return allowed
 	}
 	id.mu.Lock()
 	defer id.mu.Unlock()
-	if len(id.remembered) >= maxRemembered {
-		clear(id.remembered)
-	}
 	id.remembered[decision{op, strings.Clone(topic)}] = allowed
 	return allowed
 }
 
 func (id *identity) decide(op spec.Operation, topic string) bool {
-	granted := id.read
-	if op == spec.Write {
-		granted = id.write
-		if reserved(topic) || spec.CheckTopic(topic) != nil {
-			return false
-		}
+	if op == spec.Read {
+		return id.readable.matches(topic)
 	}
-	return slices.ContainsFunc(granted, func(filter string) bool { return spec.TopicMatches(filter, topic) })
+	return id.writable.matches(topic) && !reserved(topic) && spec.CheckTopic(topic) == nil
 }
 
 // reserved reports whether the topic is one that only the broker writes.

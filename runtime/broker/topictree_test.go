@@ -274,3 +274,50 @@ func BenchmarkTopicTree(b *testing.B) {
 	})
 	runtime.KeepAlive(&tree)
 }
+
+// A set of filters answers as spec.TopicMatches does one by one.
+func TestFilterSet(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(9, 10))
+	for range 2000 {
+		var filters []string
+		for range rnd.IntN(8) {
+			if f := randomPath(rnd, []string{"a", "b", "", "+", "#", "$SYS"}); spec.CheckFilter(f) == nil {
+				filters = append(filters, f)
+			}
+		}
+		set := newFilterSet(filters)
+		for range 10 {
+			topic := randomPath(rnd, []string{"a", "b", "", "$SYS", "c"})
+			if spec.CheckTopic(topic) != nil {
+				continue
+			}
+			want := slices.ContainsFunc(filters, func(f string) bool { return spec.TopicMatches(f, topic) })
+			if set.matches(topic) != want {
+				t.Fatalf("filters %q, topic %q: %v", filters, topic, !want)
+			}
+		}
+	}
+}
+
+// BenchmarkFilterSet is what one of 100 permissions costs to find, or not to.
+func BenchmarkFilterSet(b *testing.B) {
+	filters := make([]string, 100)
+	for i := range filters {
+		filters[i] = fmt.Sprintf("services/press%d/+/#", i)
+	}
+	set, topics := newFilterSet(filters), plantTopics(200_000)
+	b.Run("granted", func(b *testing.B) {
+		for i := range b.N {
+			if !set.matches(topics[i%len(topics)]) {
+				b.Fatal("refused")
+			}
+		}
+	})
+	b.Run("refused", func(b *testing.B) {
+		for b.Loop() {
+			if set.matches("services/none/line1/value1") {
+				b.Fatal("granted")
+			}
+		}
+	})
+}
