@@ -35,6 +35,7 @@ type fakeNATS struct {
 	topics  map[string]net.Conn
 	after   int // messages until the stall
 	stall   time.Duration
+	cut     bool // instead of a stall, the subscriber is cut off
 	serving sync.WaitGroup
 }
 
@@ -80,6 +81,10 @@ func (s *fakeNATS) deliver(topic string, payload []byte) {
 	s.after--
 	stall := s.after == 0
 	s.mu.Unlock()
+	if stall && s.cut {
+		to.Close()
+		return
+	}
 	if stall {
 		<-time.NewTimer(s.stall).C
 	}
@@ -103,6 +108,24 @@ func TestStallShows(t *testing.T) {
 			t.Errorf("latencies %+v", l)
 		}
 		if res.Sent < 1999 || res.Sent > 2001 || res.Delivered != res.Sent || res.Missing != 0 {
+			t.Errorf("%+v", res)
+		}
+	})
+}
+
+// A subscriber that the server cuts off comes back; what it missed is missing.
+func TestCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &fakeNATS{topics: map[string]net.Conn{}, after: 100, cut: true}
+		res, err := Run(t.Context(), Scenario{
+			Server: Server{Protocol: NATS}, Rate: 100, Count: 200,
+			environment: environment{dial: s.dial, pulse: func(d time.Duration) (pulse, error) { return newTickerPulse(d), nil }},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.serving.Wait()
+		if res.Reconnects != 1 || res.CutOff == "" || res.Sent != 200 || res.Delivered != 199 || res.Missing != 1 {
 			t.Errorf("%+v", res)
 		}
 	})
