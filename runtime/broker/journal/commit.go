@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -81,7 +80,8 @@ func (j *Journal) finish() error {
 		err = spec.Errorf(spec.Unavailable, "cannot write the last %d bytes of the journal: %w", j.undone, err)
 		j.mu.Unlock()
 	}
-	return errors.Join(err, j.closeFiles())
+	_, e := j.dropSpare()
+	return errors.Join(err, e, j.closeFiles())
 }
 
 func (j *Journal) closeFiles() error {
@@ -104,15 +104,15 @@ func (j *Journal) take() {
 // flush makes the batch in flight durable and tells those who wait. On an error some of it
 // may be durable already; what is not stays in flight.
 func (j *Journal) flush() error {
-	written := 0 // chunks that the active segment has, but is not synced for
-	if j.active == nil && j.first {
+	if j.first {
 		if err := j.begin(j.flight.chunks); err != nil {
 			return err
 		}
 	}
+	written := 0 // chunks that the active segment has, but is not synced for
 	for written < len(j.flight.chunks) {
 		c := j.flight.chunks[written]
-		if j.active == nil || !j.active.fits(c, j.o.SegmentBytes) {
+		if j.active == nil || !j.active.fits(c, j.o.SegmentBytes) || written == 0 && j.upgradable() {
 			if err := j.sync(written); err != nil {
 				return err
 			}
@@ -131,6 +131,13 @@ func (j *Journal) flush() error {
 	}
 	j.flown()
 	return nil
+}
+
+// upgradable reports whether the active segment is worth to be left for the spare.
+func (j *Journal) upgradable() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.spare != nil && j.active.size < j.fullSize() && j.busy()
 }
 
 // fits reports whether the chunk may be written behind what the segment has.
@@ -187,6 +194,7 @@ func (j *Journal) settle(n int) {
 	rest := copy(j.flight.chunks, j.flight.chunks[n:])
 	clear(j.flight.chunks[rest:])
 	j.flight.chunks = j.flight.chunks[:rest]
+	j.active.begun = true
 	j.durable.Store(uint64(j.active.end))
 	j.stats.Syncs++
 	j.gate()
@@ -237,11 +245,12 @@ func (j *Journal) failed(err error) bool {
 	if broken != nil {
 		j.cut(broken)
 	}
-	given, err := j.reserve.giveUp(j.o.FS)
-	if err != nil {
+	dropped, err := j.dropSpare()
+	given, e := j.reserve.giveUp(j.o.FS)
+	if err = errors.Join(err, e); err != nil {
 		j.report(err)
 	}
-	return given
+	return dropped || given
 }
 
 // cut frees the room that the part of a segment takes which is not durable.
@@ -264,64 +273,66 @@ func (j *Journal) cut(seg *segment) {
 // begin ends the active segment, if there is one, and begins another one where what is
 // durable ends. What chunks are given are in it, durable, or it does not exist.
 func (j *Journal) begin(chunks []*chunk) error {
-	base := j.Durable()
-	if len(j.flight.chunks) > 0 {
-		base = j.flight.chunks[0].base
-	}
+	seg := &segment{header: header{version: version, base: j.Durable(), salt: j.codec.salt}}
+	seg.end = seg.base
 	j.mu.Lock()
 	j.active = nil
 	j.number++
-	name := j.path(fmt.Sprintf(segmentPattern, j.number))
-	seg := &segment{header: header{version, j.number, base, j.codec.salt}, name: name, end: base}
+	seg.number = j.number
 	j.mu.Unlock()
-	there, err := j.create(seg, chunks)
-	j.mu.Lock()
-	if there {
-		j.segments = append(j.segments, seg)
+	var err error
+	if s := j.takeSpare(); s != nil && len(chunks) == 0 && !j.first {
+		err = j.beginSpare(seg, s)
+	} else {
+		err = j.beginFile(seg, chunks)
 	}
+	signal(j.dead)
+	if err == nil && len(chunks) > 0 {
+		j.settle(len(chunks))
+	}
+	return err
+}
+
+// beginSpare writes the header to the spare. It is on disk when the first records are.
+func (j *Journal) beginSpare(seg *segment, s *spare) error {
+	seg.name, seg.file, seg.size = s.name, s.file, j.fullSize()
+	j.mu.Lock()
+	j.segments = append(j.segments, seg)
+	j.active = seg
+	j.mu.Unlock()
+	return faulty("write", seg.name, writeFull(seg.file, seg.encode(), 0))
+}
+
+// beginFile makes a new file. It and its name are on disk when this returns nil.
+func (j *Journal) beginFile(seg *segment, chunks []*chunk) error {
+	seg.name = j.newName()
+	f, err := j.newFile(seg.name, func(f File) error { return j.fill(f, seg, chunks) })
+	if f == nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	seg.file = f
+	seg.broken = err != nil
+	j.segments = append(j.segments, seg)
 	if err == nil {
+		seg.begun = true
 		j.active = seg
 		j.first = false
 	}
-	j.mu.Unlock()
-	signal(j.dead)
-	if err != nil {
+	return err
+}
+
+func (j *Journal) fill(f File, seg *segment, chunks []*chunk) error {
+	if err := writeFull(f, seg.encode(), 0); err != nil {
 		return err
-	}
-	if len(chunks) > 0 {
-		j.settle(len(chunks))
-	}
-	return nil
-}
-
-// create makes the segment's file; it is there whole or, after a failure, not at all. there
-// reports whether there is a file that must be removed some day.
-func (j *Journal) create(seg *segment, chunks []*chunk) (there bool, err error) {
-	fs, temp := j.o.FS, seg.name+newSuffix
-	seg.file, err = fs.Create(temp)
-	if err != nil {
-		return false, faulty("create", temp, err)
-	}
-	err = j.fill(seg, chunks)
-	if err == nil {
-		err = faulty("rename", temp, fs.Rename(temp, seg.name))
-	}
-	if err != nil {
-		return false, errors.Join(err, seg.close(), faulty("remove", temp, fs.Remove(temp)))
-	}
-	return true, faulty("sync", j.o.Dir, fs.SyncDir(j.o.Dir))
-}
-
-func (j *Journal) fill(seg *segment, chunks []*chunk) error {
-	if err := writeFull(seg.file, seg.encode(), 0); err != nil {
-		return faulty("write", seg.name, err)
 	}
 	seg.size = headerBytes
 	for _, c := range chunks {
-		if err := writeFull(seg.file, j.sealed(c), seg.offset(c.base)); err != nil {
-			return faulty("write", seg.name, err)
+		if err := writeFull(f, j.sealed(c), seg.offset(c.base)); err != nil {
+			return err
 		}
 		seg.size = seg.offset(c.end()) + endBytes
 	}
-	return faulty("sync", seg.name, seg.file.Sync())
+	return nil
 }

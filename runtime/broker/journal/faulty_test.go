@@ -11,7 +11,7 @@ import (
 // The disk fails now and then, in every way, and at last the power does.
 func TestWhatWasDurableSurvivesAFaultyDisk(t *testing.T) {
 	failed := map[journaltest.Op]int{}
-	eachSeed(t, 300, func(t *testing.T, seed uint64) {
+	tried := eachSeed(t, 300, func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		disk := journaltest.NewForgetful()
 		l := &ledger{t: t}
@@ -41,7 +41,7 @@ func TestWhatWasDurableSurvivesAFaultyDisk(t *testing.T) {
 		l.reopen(journal.Options{FS: disk, Dir: "/journal", Log: logging(t)})
 	})
 	for op, n := range failed {
-		if n == 0 {
+		if n == 0 && tried > 100 {
 			t.Errorf("operation %d never failed: nothing was tested", op)
 		}
 	}

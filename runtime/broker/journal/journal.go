@@ -95,6 +95,8 @@ type Journal struct {
 	active   *segment      // changed by the committer only
 	failure  error         // why the last commit failed; nil when it did not
 	full     error         // the disk is full: the reserve was given up
+	spare    *spare        // for the next segment; nil: none
+	names    uint64        // of files, given so far
 	roomy    chan struct{} // closed when blocked becomes false, or Run ends
 	stats    Stats
 

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"io"
@@ -84,8 +85,10 @@ func (j *Journal) find() error {
 		return spec.Errorf(spec.Unavailable, "cannot read the journal's directory: %w", err)
 	}
 	for _, name := range names {
+		n, is := segmentName(name)
 		switch {
-		case isSegment(name):
+		case is:
+			j.names = max(j.names, n)
 			err = j.identify(j.path(name))
 		case strings.HasSuffix(name, newSuffix), name == reserveName:
 			err = j.o.FS.Remove(j.path(name))
@@ -114,6 +117,9 @@ func (j *Journal) identify(name string) error {
 		return errors.Join(spec.Errorf(spec.Unavailable, "cannot read %q: %w", name, err), f.Close())
 	}
 	var ok bool
+	if err == nil && bytes.Equal(head, make([]byte, headerBytes)) { // a spare
+		return errors.Join(f.Close(), j.o.FS.Remove(name))
+	}
 	if seg.header, ok = decodeHeader(head); !ok || seg.base < firstPosition || seg.size > headerBytes+endBytes+2*MaxRecord {
 		return errors.Join(j.setAside(seg), f.Close())
 	}
@@ -127,8 +133,7 @@ func (j *Journal) identify(name string) error {
 
 // setAside renames a file whose header is damaged, so that it is neither read nor lost.
 func (j *Journal) setAside(seg *segment) error {
-	j.stats.Lost += max(0, seg.size-headerBytes)
-	j.log.Error("a segment of the journal has no readable header: its records are lost, the file is kept",
+	j.log.Error("a segment of the journal has no readable header: records that it held are missing, the file is kept",
 		"file", seg.name, "kept as", seg.name+damagedSuffix, "bytes", seg.size)
 	if err := j.o.FS.Rename(seg.name, seg.name+damagedSuffix); err != nil {
 		return spec.Errorf(spec.Unavailable, "cannot set %q aside: %w", seg.name, err)

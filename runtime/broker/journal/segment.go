@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 )
@@ -72,6 +71,7 @@ type segment struct {
 	name   string    // path
 	end    Position  // of its records: those below are durable, and read here
 	size   int64     // of the file
+	begun  bool      // its header is on disk
 	broken bool      // a write or sync of it failed: it is never written again
 	retry  time.Time // when compacting it is worth another attempt
 
@@ -105,9 +105,9 @@ func (s *segment) close() error {
 
 func (j *Journal) path(name string) string { return filepath.Join(j.o.Dir, name) }
 
-// isSegment reports whether a file of that name holds records, or will.
-func isSegment(name string) bool {
+// segmentName returns the number in the name of a file that holds records, or will.
+func segmentName(name string) (uint64, bool) {
 	var n uint64
 	_, err := fmt.Sscanf(name, segmentPattern, &n)
-	return err == nil && strings.HasSuffix(name, segmentSuffix)
+	return n, err == nil && name == fmt.Sprintf(segmentPattern, n)
 }

@@ -29,6 +29,9 @@ func (j *Journal) tend(ctx context.Context) {
 			continue
 		}
 		j.refill()
+		if err := j.prepare(); err != nil {
+			j.report(err)
+		}
 	}
 }
 
@@ -41,9 +44,11 @@ func (j *Journal) deleteOne() bool {
 	if seg == nil {
 		return false
 	}
-	if err := j.remove(seg); err != nil {
-		j.report(err)
-		return false
+	if !j.recycled(seg) {
+		if err := j.remove(seg); err != nil {
+			j.report(err)
+			return false
+		}
 	}
 	j.mu.Lock()
 	for i, s := range j.segments {
@@ -64,7 +69,7 @@ func (j *Journal) deleteOne() bool {
 // on disk. There must be a segment that is in use: without one, what earlier ones hold
 // beyond their end would be taken for records again. The caller has the lock.
 func (j *Journal) deletable() *segment {
-	if j.active == nil {
+	if j.active == nil || !j.active.begun {
 		return nil
 	}
 	for _, seg := range j.segments {
@@ -81,6 +86,9 @@ func (j *Journal) deletable() *segment {
 
 // remove removes the segment's file for good: the next one is deleted only after that.
 func (j *Journal) remove(seg *segment) error {
+	j.mu.Lock()
+	seg.broken = true // its name may be gone already when this is tried again
+	j.mu.Unlock()
 	if err := j.o.FS.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return faulty("remove", seg.name, err)
 	}
