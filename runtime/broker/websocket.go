@@ -138,7 +138,9 @@ func (w *WebSocket) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	select {
 	case w.upgraded <- conn:
 	case <-w.done:
-		conn.closeWith(websocket.CloseGoingAway, "")
+		if err := conn.closeWith(websocket.CloseGoingAway, ""); err != nil {
+			w.log.Debug("cannot close a connection", "error", err)
+		}
 	}
 }
 

@@ -182,5 +182,5 @@ func (s *socket) abandon() error {
 	if secure, ok := s.Conn.(*tls.Conn); ok {
 		return secure.NetConn().Close()
 	}
-	return s.Conn.Close()
+	return s.Close()
 }
