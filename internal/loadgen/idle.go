@@ -89,8 +89,8 @@ func settledRSS(ctx context.Context, pid int) (int64, error) {
 
 // Listening is how long a server that starts takes, from the call of AwaitListening.
 type Listening struct {
-	Accepting time.Duration `json:"accepting"` // until a connection is accepted
-	Serving   time.Duration `json:"serving"`   // until a new client is logged in
+	Accepting time.Duration `json:"accepting_ns"` // until a connection is accepted
+	Serving   time.Duration `json:"serving_ns"`   // until a new client is logged in
 }
 
 // AwaitListening tries to connect until the server lets a client in.
