@@ -16,25 +16,30 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // Options of a broker.
 type Options struct {
-	Dir   string // the data directory's broker/: the policy's last copy, retained messages
+	Dir   string // the data directory's broker/: the policy's last copy, and the journal of messages and sessions
 	Watch spec.Watch[spec.Identity]
 	Log   *slog.Logger
 	// Login returns which of the hashes the secret belongs to, "" for none; a
 	// *credential.LimitedError for who has guessed too often (credential.Logins.Verify).
 	Login  func(ctx context.Context, a credential.Attempt, hashes []string) (hash string, err error)
 	Limits Limits // what is zero takes its default
+	// Storage is what the journal writes through; nil is the operating system's files.
+	Storage journal.FS
 }
 
 // Broker is one running broker.
@@ -49,22 +54,37 @@ type Broker struct {
 	syncOnce sync.Once
 
 	// mu orders subscribing against routing: a route holds it shared, so that one who
-	// subscribes holds back no message for long, and sees each either retained or live.
-	mu       sync.RWMutex
-	index    index
-	sessions map[sessionKey]*session
-	locals   map[*subscriber]*subscription
-	closed   bool
+	// subscribes holds back no message for long, and sees each either retained or live. Before
+	// order, which is before a session's mu.
+	mu          sync.RWMutex
+	index       index
+	sessions    map[sessionKey]*session
+	numbered    map[uint32]*session
+	lastSession uint32
+	filterBytes int // of all network clients' subscriptions
+	locals      map[*subscriber]*subscription
+	closed      bool
 
-	retained *retained
-	queued   budget // bytes waiting for network clients
+	// order makes the order of records in the journal that of what they are about.
+	order   sync.Mutex
+	journal *journal.Journal
+	scratch []byte // a record being made
+	garbage []leftover
+
+	retained                    *retained
+	buffered                    atomic.Int64 // bytes that wait in memory for network clients
+	queuedBytes, queuedMessages atomic.Int64 // that wait on disk
+
+	bodies, connects *semaphore.Weighted // the bytes of large packets that are being read; before the log-in
 
 	connections sync.WaitGroup
-	open        atomic.Int64 // network connections, with or without a session
+	connsMu     sync.Mutex
+	conns       map[*conn]struct{} // network connections, with or without a session; nil after the end
 }
 
-// New opens the broker with the policy and the retained messages that Dir holds. Nothing
-// runs yet, but Publish and Subscribe work.
+// New opens the broker with the policy, the sessions, their queues and the retained messages
+// that Dir holds. Nothing runs yet, and nothing comes to disk, but Publish (of QoS 0) and
+// Subscribe work.
 func New(opts Options) (*Broker, error) {
 	if opts.Login == nil {
 		return nil, spec.Errorf(spec.Internal, "cannot open the broker: Options.Login is missing")
@@ -81,36 +101,51 @@ func New(opts Options) (*Broker, error) {
 	b := &Broker{
 		opts: opts, limits: opts.Limits.WithDefaults(), log: opts.Log,
 		synced:   make(chan struct{}),
-		sessions: map[sessionKey]*session{},
-		locals:   map[*subscriber]*subscription{},
+		sessions: map[sessionKey]*session{}, numbered: map[uint32]*session{}, conns: map[*conn]struct{}{},
+		locals: map[*subscriber]*subscription{},
 	}
-	b.queued.max = int64(b.limits.TotalQueueBytes)
+	b.bodies = semaphore.NewWeighted(int64(max(b.limits.TotalPacketBytes, b.limits.PacketBytes)))
+	b.connects = semaphore.NewWeighted(totalConnects)
+	b.retained = newRetained(b.limits, b.log)
 	b.policy.Store(&policy{})
 	if err := b.loadPolicy(); err != nil {
 		return nil, err
 	}
-	retained, err := openRetained(opts.Dir, b.limits, b.log)
+	return b, b.openJournal()
+}
+
+// openJournal reads back what the journal holds.
+func (b *Broker) openJournal() error {
+	r := newRecovery(b)
+	var err error
+	b.journal, err = journal.Open(journal.Options{
+		FS: b.opts.Storage, Dir: filepath.Join(b.opts.Dir, "journal"), Log: b.log, Move: b.move,
+	}, r.replay)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b.retained = retained
-	return b, nil
+	r.finish(b.journal)
+	return nil
 }
 
 // Run serves the listeners and follows the watch until ctx ends, then disconnects all
 // clients, ends all in-process subscriptions and returns. The listeners are closed by it. A broker runs once.
 func (b *Broker) Run(ctx context.Context, listeners ...net.Listener) error {
+	journalCtx, stopJournal := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopJournal()
+	journalEnded := make(chan error, 1)
+	go func() { journalEnded <- b.journal.Run(journalCtx) }()
 	g, ctx := errgroup.WithContext(ctx)
 	if b.opts.Watch != nil {
 		g.Go(func() error { b.follow(ctx); return nil })
 	}
 	g.Go(func() error { b.housekeep(ctx); return nil })
-	g.Go(func() error { return b.retained.persist(ctx) })
 	for _, l := range listeners {
 		g.Go(func() error { return b.accept(ctx, l) })
 	}
 	g.Go(func() error {
 		<-ctx.Done()
+		b.stopConnections()
 		for _, l := range listeners {
 			if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				b.log.Warn("cannot close a listener", "address", l.Addr().String(), "error", err)
@@ -121,7 +156,19 @@ func (b *Broker) Run(ctx context.Context, listeners ...net.Listener) error {
 	err := g.Wait()
 	b.connections.Wait()
 	b.shut()
-	return errors.Join(err, b.retained.close())
+	stopJournal()
+	return errors.Join(err, <-journalEnded)
+}
+
+// stopConnections ends all network connections and lets no new ones in.
+func (b *Broker) stopConnections() {
+	b.connsMu.Lock()
+	conns := b.conns
+	b.conns = nil
+	b.connsMu.Unlock()
+	for c := range conns {
+		c.stop(errShutdown)
+	}
 }
 
 // shut ends the in-process subscriptions and lets no new ones in.
@@ -151,8 +198,10 @@ type Message struct {
 }
 
 // Publish takes one message in as the identity and returns when every in-process subscriber
-// has queued it and the network's clients have been handed it. It fails with kind Forbidden
-// where the policy refuses, Invalid for a bad topic.
+// has queued it and the network's clients have been handed it; with QoS 1 and 2 also when it
+// is on disk for the clients that must not lose it, and as its topic's retained one. While the
+// disk takes nothing, these wait until ctx ends. It fails with kind Forbidden where the policy
+// refuses, Invalid for a bad topic.
 //
 // A full in-process subscriber holds the publisher back until there is room. One that
 // delivers nothing for 30 s loses its copy, counted and logged. Kind Unavailable means that
@@ -166,8 +215,18 @@ func (b *Broker) Publish(ctx context.Context, as string, m Message) error {
 	if err := b.mayPublish(as, m.Topic); err != nil {
 		return err
 	}
+	durable := m.QoS > 0 || m.Retain
+	if durable && !b.journal.HasRoom() {
+		if err := b.journal.Room(ctx); err != nil {
+			return err
+		}
+	}
 	b.stats.received.Add(1)
-	return b.route(ctx, &message{Message: m}, false)
+	at, err := b.route(ctx, &message{Message: m}, patient)
+	if err != nil || m.QoS == 0 || b.onDisk(at) {
+		return err
+	}
+	return b.journal.Await(ctx, at)
 }
 
 // mayPublish checks the topic and the policy.

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -11,6 +9,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -37,87 +36,138 @@ func stack() string { return string(debug.Stack()) }
 // farewell bounds how long the last packets to a client may take.
 const farewell = time.Second
 
-// conn is one network connection. Two goroutines own it: the reader, which runs serve, and
-// the writer. Who else wants it to end calls stop.
+// conn is one network connection. Its reader runs serve and owns it; while there is more to
+// write than the socket takes at once there is a writer too (writer.go). Who else wants it to
+// end calls stop.
 type conn struct {
 	b   *Broker
 	net net.Conn
-	in  *bufio.Reader
-	log *slog.Logger
-	ctx context.Context // ends with the connection; its cause says why
-	end context.CancelCauseFunc
+	raw syscall.RawConn // nil where only package net can write
+	in  *reader
+
+	ended sync.Once
+	over  chan struct{} // closed by stop
+	cause error         // why; valid when over is closed
+	done  chan struct{} // closed when the session is free for another connection
 
 	// set while connecting, then constant
-	version    byte
-	session    *session // nil until accepted
-	credential string   // the hash that let it in
-	keepAlive  time.Duration
-	maxPacket  uint32 // the largest packet that the client takes; 0: any
-	window     int    // the most QoS 1 and 2 messages that the client takes unacknowledged
-	resumed    bool
-	assigned   string // client id that the broker chose
-	former     *will  // of the session that a clean start has ended
+	version         byte
+	resumed         bool
+	user            string
+	client          string
+	session         *session // nil until accepted
+	credential      string   // the hash that let it in
+	keepAlive       time.Duration
+	maxPacket       int    // the largest packet that the client takes; 0: any
+	window          int    // the most QoS 1 and 2 messages that the client takes unacknowledged
+	problems        bool   // the client wants to know reasons
+	receive         int    // the most that it may send unacknowledged; 0: as many as it likes (MQTT 3)
+	assigned        bool   // the broker chose the client id
+	aliasesOut      uint16 // the most aliases that the client takes
+	serverKeepAlive bool   // the keep-alive is ours
+	former          *will  // of the session that a clean start has ended
 
 	// of the reader
-	aliases map[uint16]string
-	will    *will
-	left    bool // by DISCONNECT, so that there is no will
+	will       *will
+	left       bool      // by DISCONNECT, so that there is no will
+	heard      time.Time // when the last packet came
+	fan        *fanout   // what is routed, and who is to be flushed
+	topics     map[string]*topicEntry
+	aliases    map[uint16]string
+	aliasBytes int
 
-	mu      sync.Mutex       // held by the writer while it encodes, so that a reader that holds it can put an answer before what it causes
-	answers []packets.Packet // of the reader to the writer
-	wake    chan struct{}    // holds a token when the writer should look again
-	drained chan struct{}    // holds a token when the writer has taken the answers
-	done    chan struct{}    // closed when the session is free for another connection
+	out  outgoingBytes // session.mu guards it
+	park *parking      // publishes that wait for the disk; nil for none, the reader's
 }
 
-func newConn(ctx context.Context, b *Broker, nc net.Conn) *conn {
+func newConn(b *Broker, nc net.Conn) *conn {
 	c := &conn{
-		b: b, net: nc, in: bufio.NewReaderSize(counted{nc, b}, 4096),
-		log:  b.log.With("remote", nc.RemoteAddr().String()),
-		wake: make(chan struct{}, 1), drained: make(chan struct{}, 1), done: make(chan struct{}),
+		out: outgoingBytes{subacks: 1}, // CONNACK
+		b:   b, net: nc, raw: rawOf(nc), in: newReader(nc, &b.stats.bytesReceived),
+		over: make(chan struct{}), done: make(chan struct{}),
 	}
-	c.ctx, c.end = context.WithCancelCause(ctx)
+	c.in.budget, c.in.refresh = c.largeBody, c.largeBodyRead
 	return c
 }
 
-// counted counts the bytes that come in.
-type counted struct {
-	io.Reader
-	b *Broker
-}
-
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.b.stats.bytesReceived.Add(int64(n))
-	return n, err
+// logger is made when it is needed: an idle connection has none.
+func (c *conn) logger() *slog.Logger {
+	l := c.b.log.With("remote", c.net.RemoteAddr().String())
+	if c.user == "" && c.client == "" {
+		return l
+	}
+	return l.With("identity", logged(c.user), "client", logged(c.client))
 }
 
 // stop ends the connection; the first cause counts.
-func (c *conn) stop(cause error) { c.end(cause) }
+func (c *conn) stop(cause error) {
+	c.ended.Do(func() {
+		c.cause = cause
+		close(c.over)
+		c.unblock()
+	})
+}
 
-// serve is the life of a connection.
-func (c *conn) serve() {
-	unblock := context.AfterFunc(c.ctx, c.unblock)
-	defer unblock()
-	var writer sync.WaitGroup
-	err := guard(func() error {
-		if err := c.connect(); err != nil {
+// life is the time of a connection as a context.
+type life struct{ *conn }
+
+var _ context.Context = life{}
+
+func (l life) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (l life) Done() <-chan struct{}       { return l.over }
+func (l life) Value(any) any               { return nil }
+
+func (l life) Err() error {
+	if l.isOver() {
+		return context.Canceled
+	}
+	return nil
+}
+
+func (c *conn) isOver() bool {
+	select {
+	case <-c.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// serve is the life of a connection. Ctx bounds the log-in only: when the broker stops, it
+// stops each connection.
+func (c *conn) serve(ctx context.Context) {
+	c.stop(guard(func() error {
+		if err := c.connect(ctx); err != nil {
 			return err
 		}
-		writer.Go(func() { c.stop(guard(c.write)) })
 		return c.read()
-	})
-	c.stop(err)
-	writer.Wait()
-	c.report(context.Cause(c.ctx))
-	if err := c.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		c.log.Debug("cannot close a connection", "error", err)
+	}))
+	if c.fan != nil {
+		c.fan.flush()
 	}
+	if c.session != nil {
+		c.session.mu.Lock()
+		c.out.closed = true
+		c.session.mu.Unlock()
+	}
+	c.out.writer.Wait()
+	err := c.sayFarewell()
+	c.report(err)
+	if err := c.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.logger().Debug("cannot close a connection", "error", err)
+	}
+	c.in.end()
 	c.part()
 }
 
 // part frees the session and publishes the will.
 func (c *conn) part() {
+	if c.park != nil {
+		c.park.end()
+	}
+	if c.fan != nil {
+		c.fan.free()
+	}
 	var due *will
 	if c.session != nil {
 		w := c.will
@@ -127,15 +177,17 @@ func (c *conn) part() {
 		due = c.b.detach(c, w)
 	}
 	close(c.done)
-	if due != nil && !errors.Is(context.Cause(c.ctx), context.Canceled) {
-		c.b.publishWill(context.WithoutCancel(c.ctx), due)
+	if due != nil && !errors.Is(c.cause, errShutdown) {
+		ctx, cancel := context.WithTimeout(context.Background(), stallLimit)
+		defer cancel()
+		c.b.publishWill(ctx, due)
 	}
 }
 
 // setDeadlines sets deadlines, unless the connection is ending, which sets its own.
 func (c *conn) setDeadlines(set func(time.Time) error, t time.Time) error {
 	err := set(t)
-	if c.ctx.Err() != nil {
+	if c.isOver() {
 		c.unblock() // it may have come before
 	}
 	return err
@@ -144,124 +196,168 @@ func (c *conn) setDeadlines(set func(time.Time) error, t time.Time) error {
 // unblock lets reads that wait fail at once, and writes soon.
 func (c *conn) unblock() {
 	now := time.Now()
-	if err := errors.Join(c.net.SetReadDeadline(now), c.net.SetWriteDeadline(now.Add(farewell))); err != nil {
-		c.log.Debug("cannot set a deadline", "error", err)
+	if err := errors.Join(c.net.SetReadDeadline(now), c.net.SetWriteDeadline(now.Add(farewell))); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.logger().Debug("cannot set a deadline", "error", err)
 	}
 }
 
 // report logs and counts why the connection ended.
-func (c *conn) report(cause error) {
+func (c *conn) report(farewell error) {
+	cause := c.cause
 	var panicked *panicError
 	var code packets.Code
 	switch {
 	case errors.As(cause, &panicked):
 		c.b.stats.panics.Add(1)
-		c.log.Error("connection ended by a panic; others are not affected", "panic", panicked.value, "stack", panicked.stack)
+		c.logger().Error("connection ended by a panic; others are not affected", "panic", panicked.value, "stack", panicked.stack)
 	case errors.As(cause, &code) && (code.Code == packets.ErrMalformedPacket.Code || code.Code == packets.ErrProtocolViolation.Code):
 		c.b.stats.panics.Add(1)
-		c.log.Warn("connection ended by a malformed packet", "error", cause)
-	case errors.Is(cause, errClientLeft), errors.Is(cause, context.Canceled), errors.Is(cause, io.EOF):
-		c.log.Debug("connection ended", "reason", cause)
+		c.logger().Warn("connection ended by a malformed packet", "error", cause)
+	case errors.Is(cause, errClientLeft), errors.Is(cause, errShutdown), errors.Is(cause, io.EOF):
+		c.logger().Debug("connection ended", "reason", cause)
 	default:
-		c.log.Info("connection ended", "reason", cause)
+		c.logger().Info("connection ended", "reason", cause, "farewell", farewell)
 	}
 }
 
 // read handles packets until one ends the connection.
 func (c *conn) read() error {
+	if err := c.keepAlives(); err != nil {
+		return err
+	}
 	for {
-		if err := c.awaitPacket(); err != nil {
-			return err
+		if c.in.idle() {
+			if err := c.await(); err != nil {
+				return err
+			}
 		}
-		pk, err := c.readPacket(c.b.limits.PacketBytes)
+		first, body, err := c.in.packet(c.b.limits.PacketBytes)
 		if err != nil {
 			return c.readError(err)
 		}
-		if err := c.handle(pk); err != nil {
+		if err := c.handle(first, body); err != nil {
 			return err
 		}
 	}
 }
 
-// awaitPacket sets the deadline for the next packet: one and a half times the keep-alive.
-func (c *conn) awaitPacket() error {
-	if c.in.Buffered() > 0 {
+// await hands on what was caused by the packets before. The time for the next one begins.
+func (c *conn) await() error {
+	if c.fan != nil {
+		c.fan.flush()
+		c.fan.free()
+		c.fan = nil
+	}
+	if c.isOver() {
+		return c.cause
+	}
+	c.heard = time.Now()
+	if c.raw == nil && c.keepAlive > 0 {
+		return c.setDeadlines(c.net.SetReadDeadline, c.heard.Add(c.keepAlive*3/2))
+	}
+	return nil
+}
+
+// late is called when a socket's read deadline has passed. It is set anew if the client has
+// been heard of since it was set, so that it needs not be set for each packet. (WebSocket does
+// not go on after a deadline: there it is.)
+func (c *conn) late() bool {
+	due := c.heard.Add(c.keepAlive * 3 / 2)
+	return !c.isOver() && time.Now().Before(due) && c.setDeadlines(c.net.SetReadDeadline, due) == nil
+}
+
+// bodyLimit is how long a large packet may take that has begun.
+const bodyLimit = 30 * time.Second
+
+// largeBody grants the memory for one large packet, from what all such packets may have. Those
+// of clients that are not logged in have a small budget of their own.
+func (c *conn) largeBody(n int) (back func(), err error) {
+	budget := c.b.bodies
+	if c.session == nil {
+		budget = c.b.connects
+	}
+	if c.fan != nil {
+		c.fan.flush()
+	}
+	if !budget.TryAcquire(int64(n)) {
+		if err := budget.Acquire(life{c}, int64(n)); err != nil {
+			return nil, c.cause
+		}
+	}
+	back = func() { budget.Release(int64(n)) }
+	if c.session == nil {
+		return back, nil // the connect timeout is in force
+	}
+	if err := c.setDeadlines(c.net.SetReadDeadline, time.Now().Add(bodyLimit)); err != nil {
+		back()
+		return nil, err
+	}
+	return back, nil
+}
+
+// largeBodyRead puts the keep-alive in force again.
+func (c *conn) largeBodyRead() error {
+	if c.session == nil {
 		return nil
 	}
-	var deadline time.Time
-	if c.keepAlive > 0 {
-		deadline = time.Now().Add(c.keepAlive * 3 / 2)
+	return c.keepAlives()
+}
+
+// keepAlives has the deadline watch over the keep-alive: one and a half times it is allowed
+// between two packets (MQTT 5.0, 3.1.2.10).
+func (c *conn) keepAlives() error {
+	c.heard = time.Now()
+	if c.keepAlive == 0 {
+		return c.setDeadlines(c.net.SetReadDeadline, time.Time{})
 	}
-	return c.setDeadlines(c.net.SetReadDeadline, deadline)
+	if c.raw != nil {
+		c.in.late = c.late
+	}
+	return c.setDeadlines(c.net.SetReadDeadline, c.heard.Add(c.keepAlive*3/2))
 }
 
 func (c *conn) readError(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if cause := context.Cause(c.ctx); cause != nil {
-			return cause
-		}
+	if errors.Is(err, os.ErrDeadlineExceeded) && !c.isOver() {
 		return errKeepAlive
 	}
-	return err
+	return err // stop keeps the first cause
 }
 
-func (c *conn) handle(pk packets.Packet) error {
-	switch pk.FixedHeader.Type {
+// fanout returns what the packet in hand is routed with.
+func (c *conn) fanout() *fanout {
+	if c.fan == nil {
+		c.fan = newFanout()
+	}
+	return c.fan
+}
+
+func (c *conn) handle(first byte, body []byte) error {
+	switch first >> 4 {
 	case packets.Publish:
-		return c.publish(pk)
+		return c.publish(first, body)
 	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp:
-		return c.acknowledge(pk)
+		return c.acknowledge(first>>4, body)
+	case packets.Pingreq:
+		if len(body) > 0 {
+			return packets.ErrMalformedPacket
+		}
+		return c.reply(c.fanout(), 0, []byte{packets.Pingresp << 4, 0})
+	}
+	pk, err := c.decode(first, body)
+	if err != nil {
+		return err
+	}
+	switch pk.FixedHeader.Type {
 	case packets.Subscribe:
 		return c.subscribe(pk)
 	case packets.Unsubscribe:
 		return c.unsubscribe(pk)
-	case packets.Pingreq:
-		return c.answer(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingresp}})
 	case packets.Disconnect:
 		return c.disconnect(pk)
 	case packets.Connect:
 		return packets.ErrProtocolViolationSecondConnect
 	default:
 		return packets.ErrProtocolViolation
-	}
-}
-
-// maxAnswers is how many answers may wait for a client that does not read them.
-const maxAnswers = 1024
-
-// answer gives a packet to the writer. It waits while too many wait already.
-func (c *conn) answer(pk packets.Packet) error {
-	if err := c.awaitRoom(); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	c.answers = append(c.answers, pk)
-	c.mu.Unlock()
-	c.signal()
-	return nil
-}
-
-// awaitRoom returns when one more answer may wait. Only the reader adds any.
-func (c *conn) awaitRoom() error {
-	for {
-		c.mu.Lock()
-		n := len(c.answers)
-		c.mu.Unlock()
-		if n < maxAnswers {
-			return nil
-		}
-		select {
-		case <-c.ctx.Done():
-			return context.Cause(c.ctx)
-		case <-c.drained:
-		}
-	}
-}
-
-func (c *conn) signal() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
 	}
 }
 
@@ -278,71 +374,33 @@ func (c *conn) disconnect(pk packets.Packet) error {
 			return packets.ErrProtocolViolationZeroNonZeroExpiry
 		}
 	}
-	c.left = pk.ReasonCode != packets.CodeDisconnectWillMessage.Code
+	c.left = pk.ReasonCode == packets.CodeDisconnect.Code // any other leaves the will in force [MQTT-3.1.2-8]
 	return errClientLeft
 }
 
-// write sends answers and messages until the connection ends, then says farewell.
-func (c *conn) write() error {
-	var buf bytes.Buffer
-	for {
-		if err := c.encodeNext(&buf); err != nil {
-			return err
-		}
-		if buf.Len() > 0 {
-			if err := c.flush(&buf); err != nil {
-				return err
-			}
-			continue
-		}
-		select {
-		case <-c.ctx.Done():
-			return c.sayFarewell(&buf)
-		case <-c.wake:
-		case <-c.session.queue.ready:
-		}
-	}
-}
-
-// writeLimit is how long one write to a client that does not read may take.
-const writeLimit = 30 * time.Second
-
-// keptBuffer is the largest buffer that an idle connection keeps.
-const keptBuffer = 16 << 10
-
-func (c *conn) flush(buf *bytes.Buffer) error {
-	if err := c.setDeadlines(c.net.SetWriteDeadline, time.Now().Add(writeLimit)); err != nil {
-		return err
-	}
-	n, err := c.net.Write(buf.Bytes())
-	c.b.stats.bytesSent.Add(int64(n))
-	buf.Reset()
-	if buf.Cap() > keptBuffer {
-		*buf = bytes.Buffer{}
-	}
-	return err
-}
-
-// sayFarewell tells a client of MQTT 5 why the broker ends the connection.
-func (c *conn) sayFarewell(buf *bytes.Buffer) error {
-	cause := context.Cause(c.ctx)
-	if errors.Is(cause, context.Canceled) {
-		cause = errShutdown
-	}
+// sayFarewell sends what waits to be written and tells a client of MQTT 5 why the broker
+// ends the connection. No writer runs any more.
+func (c *conn) sayFarewell() error {
 	var code packets.Code
 	var panicked *panicError
-	if errors.As(cause, &panicked) {
+	if errors.As(c.cause, &panicked) {
 		code = packets.ErrUnspecifiedError
-	} else if !errors.As(cause, &code) {
-		return cause
+	} else if !errors.As(c.cause, &code) {
+		return nil
 	}
-	if c.version < 5 || code.Code < packets.ErrUnspecifiedError.Code {
-		return cause
+	if c.session == nil || c.out.broken || c.version < 5 || code.Code < packets.ErrUnspecifiedError.Code {
+		return nil // CONNACK has told who is not let in
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: code.Code}
-	pk.Properties.ReasonString = code.Reason
-	if err := c.encode(buf, pk); err != nil {
+	if c.maxPacket == 0 || c.maxPacket > 128 {
+		pk.Properties.ReasonString = code.Reason
+	}
+	data, err := c.encode(pk)
+	if err != nil {
 		return err
 	}
-	return errors.Join(cause, c.flush(buf))
+	if err := c.net.SetWriteDeadline(time.Now().Add(farewell)); err != nil {
+		return err
+	}
+	return c.writeAll(append(c.out.takeAll(), data...))
 }

@@ -14,17 +14,21 @@ import (
 
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // maxConnect is the largest CONNECT: everything in it is at most 64 KiB.
 const maxConnect = 512 << 10
 
+// totalConnects bounds the large CONNECTs that are being read.
+const totalConnects = 16 << 20
+
 // connect reads CONNECT, logs the client in, gives it its session and answers.
-func (c *conn) connect() error {
+func (c *conn) connect(ctx context.Context) error {
 	if err := c.setDeadlines(c.net.SetReadDeadline, time.Now().Add(c.b.limits.ConnectTimeout)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.ctx, c.b.limits.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.b.limits.ConnectTimeout)
 	defer cancel()
 	pk, err := c.readConnect()
 	if err != nil {
@@ -34,22 +38,36 @@ func (c *conn) connect() error {
 	if err := c.accept(ctx, pk); err != nil {
 		return c.refuse(err)
 	}
-	c.log.Debug("client connected", "version", c.version, "resumed", c.resumed)
 	if c.former != nil {
 		c.b.publishWill(ctx, c.former)
+		c.former = nil
 	}
-	return c.sendConnack(pk)
+	return c.sendConnack(ctx)
 }
 
 func (c *conn) readConnect() (packets.Packet, error) {
-	pk, err := c.readPacket(min(maxConnect, c.b.limits.PacketBytes))
+	first, body, err := c.in.packet(min(maxConnect, c.b.limits.PacketBytes))
 	if err != nil {
-		return pk, err
+		return packets.Packet{}, err
 	}
-	if pk.FixedHeader.Type != packets.Connect {
-		return pk, packets.ErrProtocolViolationRequireFirstConnect
+	if first>>4 != packets.Connect {
+		return packets.Packet{}, packets.ErrProtocolViolationRequireFirstConnect
 	}
-	return pk, nil
+	version, ok := versionOf(body)
+	if ok && version != 3 && version != 4 && version != 5 {
+		c.version = 5 // the code for it is the newest version's (MQTT 5.0, 3.1.2.2)
+		return packets.Packet{}, c.refuse(packets.ErrUnsupportedProtocolVersion)
+	}
+	c.version = version
+	return c.decode(first, body)
+}
+
+// versionOf returns the protocol version that a CONNECT asks for.
+func versionOf(body []byte) (version byte, ok bool) {
+	in := cursor{rest: body}
+	name := in.string()
+	version = in.byte()
+	return version, !in.bad && (string(name) == "MQTT" || string(name) == "MQIsdp")
 }
 
 // accept checks the CONNECT packet, the login and the session.
@@ -57,22 +75,34 @@ func (c *conn) accept(ctx context.Context, pk packets.Packet) error {
 	if err := checkConnect(&pk); err != nil {
 		return err
 	}
-	user := string(pk.Connect.Username)
-	c.log = c.log.With("identity", logged(user), "client", logged(pk.Connect.ClientIdentifier))
+	c.user, c.client = string(pk.Connect.Username), strings.Clone(pk.Connect.ClientIdentifier) // not the packet whose part it is
 	var err error
-	if c.credential, err = c.login(ctx, user, string(pk.Connect.Password)); err != nil {
+	if c.credential, err = c.login(ctx, c.user, string(pk.Connect.Password)); err != nil {
 		return err
 	}
-	c.will = newWill(user, &pk)
-	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
-	c.maxPacket = pk.Properties.MaximumPacketSize
-	c.window = min(cmp.Or(int(pk.Properties.ReceiveMaximum), math.MaxUint16), c.b.limits.Inflight)
-	key := sessionKey{user, pk.Connect.ClientIdentifier}
-	if key.client == "" {
-		key.client = "auto-" + rand.Text()
-		c.assigned = key.client
+	c.settings(&pk)
+	if c.client == "" {
+		c.client = "auto-" + rand.Text()
+		c.assigned = true
 	}
-	return c.takeSession(ctx, key, pk.Connect.Clean, sessionExpiry(&pk))
+	return c.takeSession(ctx, sessionKey{c.user, c.client}, pk.Connect.Clean, sessionExpiry(&pk))
+}
+
+// settings takes over what the client asks for (MQTT 5.0, 3.1.2.11).
+func (c *conn) settings(pk *packets.Packet) {
+	p := &pk.Properties
+	c.will = newWill(c.user, pk)
+	c.keepAlive = time.Duration(pk.Connect.Keepalive) * time.Second
+	if c.version == 5 && (c.keepAlive == 0 || c.keepAlive > c.b.limits.KeepAlive) {
+		c.keepAlive, c.serverKeepAlive = c.b.limits.KeepAlive, true
+	}
+	c.maxPacket = int(p.MaximumPacketSize)
+	c.window = min(cmp.Or(int(p.ReceiveMaximum), math.MaxUint16), c.b.limits.Inflight)
+	c.aliasesOut = min(p.TopicAliasMaximum, aliasMaximum)
+	c.problems = !p.RequestProblemInfoFlag || p.RequestProblemInfo == 1
+	if c.version == 5 {
+		c.receive = min(c.b.limits.Inflight, math.MaxUint16)
+	}
 }
 
 // checkConnect refuses what MQTT forbids (MQTT 5.0, 3.1).
@@ -113,7 +143,7 @@ func (c *conn) login(ctx context.Context, user, secret string) (hash string, err
 	case errors.As(err, &limited):
 		return "", errors.Join(packets.ErrConnectionRateExceeded, err)
 	case err != nil:
-		c.log.Warn("cannot verify a login", "error", err)
+		c.logger().Warn("cannot verify a login", "error", err)
 		return "", packets.ErrServerBusy
 	case hash == "":
 		return "", errBadLogin
@@ -150,8 +180,11 @@ func newWill(as string, pk *packets.Packet) *will {
 		return nil
 	}
 	m := &message{Message: Message{Topic: p.WillTopic, Payload: p.WillPayload, QoS: p.WillQos, Retain: p.WillRetain}}
-	m.forward(&p.WillProperties)
-	return &will{as: as, msg: m, delay: time.Duration(p.WillProperties.WillDelayInterval) * time.Second}
+	m.props = forwarded(&p.WillProperties)
+	return &will{
+		as: as, msg: m, delay: time.Duration(p.WillProperties.WillDelayInterval) * time.Second,
+		lifetime: time.Duration(p.WillProperties.MessageExpiryInterval) * time.Second,
+	}
 }
 
 // takeSession attaches the session, after another connection that holds it has gone.
@@ -188,11 +221,14 @@ func (c *conn) refuse(err error) error {
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code.Code}
 	pk.Properties.ReasonString = code.Reason
-	var buf bytes.Buffer
-	if encodeErr := c.encode(&buf, pk); encodeErr != nil {
+	data, encodeErr := c.encode(pk)
+	if encodeErr != nil {
 		return errors.Join(err, encodeErr)
 	}
-	return errors.Join(err, c.flush(&buf))
+	if deadlineErr := c.setDeadlines(c.net.SetWriteDeadline, time.Now().Add(farewell)); deadlineErr != nil {
+		return errors.Join(err, deadlineErr)
+	}
+	return errors.Join(err, c.writeAll(data))
 }
 
 // refusalV3 translates to the codes of MQTT 3.1.1, 3.2.2.3; a wrong login is "not
@@ -215,20 +251,40 @@ func refusalV3(code packets.Code) (packets.Code, bool) {
 // aliasMaximum is how many topic aliases a client may use.
 const aliasMaximum = 64
 
-func (c *conn) sendConnack(connect packets.Packet) error {
-	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: c.resumed}
+// sendConnack answers when the session is on disk, if it is one that must be. Messages wait for it.
+func (c *conn) sendConnack(ctx context.Context) error {
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, SessionPresent: c.resumed && c.version >= 4}
 	pk.Properties = packets.Properties{
-		AssignedClientID:  c.assigned,
 		ReceiveMaximum:    uint16(min(c.b.limits.Inflight, math.MaxUint16)),
 		MaximumPacketSize: uint32(c.b.limits.PacketBytes),
 		TopicAliasMaximum: aliasMaximum,
 	}
-	if connect.ProtocolVersion < 4 {
-		pk.SessionPresent = false // MQTT 3.1 has no such flag
+	if c.assigned {
+		pk.Properties.AssignedClientID = c.client
 	}
-	var buf bytes.Buffer
-	if err := c.encode(&buf, pk); err != nil {
+	if c.serverKeepAlive {
+		pk.Properties.ServerKeepAlive, pk.Properties.ServerKeepAliveFlag = uint16(c.keepAlive/time.Second), true
+	}
+	data, err := c.encode(pk)
+	if err != nil {
 		return err
 	}
-	return c.flush(&buf)
+	if at := c.b.sessionRecord(c.session); !c.b.onDisk(at) {
+		if err := c.b.journal.Await(ctx, at); err != nil {
+			return errors.Join(packets.ErrServerUnavailable, err)
+		}
+	}
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.out.subacks--
+	c.out.append(data)
+	c.fanout().touch(c)
+	return nil
+}
+
+// sessionRecord returns where a session lies on disk, 0 for nowhere.
+func (b *Broker) sessionRecord(s *session) journal.Position {
+	b.order.Lock()
+	defer b.order.Unlock()
+	return s.record
 }

@@ -117,7 +117,7 @@ func TestForeignMosquittoRefused(t *testing.T) {
 // published with QoS 2 while its connection is cut again and again arrives once, in order.
 func TestForeignPahoReconnects(t *testing.T) {
 	const n = 3000
-	p := start(t, Limits{QueueMessages: n}, identityOf("line1", "rw #"))
+	p := start(t, Limits{BufferMessages: n}, identityOf("line1", "rw #"))
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan string, n+1)
 	manager, err := autopaho.NewConnection(ctx, autopaho.ClientConfig{

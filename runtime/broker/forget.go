@@ -9,12 +9,11 @@ import (
 // would: subscribers get an empty message for each. It holds nobody up: a subscriber whose
 // queue is full loses its copy, counted. It fails with kind Unavailable after the broker has stopped.
 func (b *Broker) ForgetRetained(filter string) error {
-	var topics []string
-	b.retained.match(filter, func(m *message) { topics = append(topics, m.Topic) })
 	var errs []error
-	for _, topic := range topics {
-		m := &message{Message: Message{Topic: topic, Retain: true}}
-		errs = append(errs, b.route(context.Background(), m, true))
+	for _, old := range b.retained.match(filter) {
+		m := &message{Message: Message{Topic: old.Topic, Retain: true}}
+		_, err := b.route(context.Background(), m, lossy)
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -24,14 +24,16 @@ func TestForgetRetained(t *testing.T) {
 	}
 	live.expectMessage("services/press/b/c", "")
 	left := func(r *retained) (topics []string) {
-		r.match("#", func(m *message) { topics = append(topics, m.Topic) })
+		for _, m := range r.match("#") {
+			topics = append(topics, m.Topic)
+		}
 		return topics
 	}
 	if got := left(p.retained); len(got) != 1 || got[0] != "services/press2/a" {
 		t.Errorf("left %q", got)
 	}
 	p.stop()
-	if got := left(openTestRetained(t, dir)); len(got) != 1 || got[0] != "services/press2/a" {
+	if got := left(reopened(t, dir).retained); len(got) != 1 || got[0] != "services/press2/a" {
 		t.Errorf("left on disk %q", got)
 	}
 	if err := p.ForgetRetained("services/press2/#"); spec.KindOf(err) != spec.Unavailable {

@@ -137,7 +137,7 @@ func (x *target) throw(t *testing.T, version byte, data []byte) {
 	x.watcher.ack(packets.Puback, x.watcher.expectMessage("$watch", "x").PacketID)
 	eventually(t, "the session to end", func() bool {
 		s, b := x.Stats(), x.Broker
-		return s.Clients == 1 && s.Subscriptions == 1 && b.open.Load() == 1 && runtime.NumGoroutine() <= goroutines
+		return s.Clients == 1 && s.Subscriptions == 1 && int64(b.openConnections()) == 1 && runtime.NumGoroutine() <= goroutines
 	})
 	if stack := x.panicked.stack.Swap(nil); stack != nil {
 		t.Errorf("a panic outside the decoder: %s", *stack)

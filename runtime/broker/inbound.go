@@ -1,185 +1,345 @@
 package broker
 
 import (
-	"errors"
+	"encoding/binary"
 	"strings"
 	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
-// forward keeps the properties that go on to subscribers (MQTT 5.0, 3.3.2.3), and the expiry.
-func (m *message) forward(p *packets.Properties) {
-	if p.MessageExpiryInterval > 0 {
-		m.expires = time.Now().Add(time.Duration(p.MessageExpiryInterval) * time.Second)
-	}
-	if p.PayloadFormatFlag || p.ContentType != "" || p.ResponseTopic != "" || len(p.CorrelationData) > 0 || len(p.User) > 0 {
-		m.props = &packets.Properties{
-			PayloadFormat: p.PayloadFormat, PayloadFormatFlag: p.PayloadFormatFlag, ContentType: p.ContentType,
-			ResponseTopic: p.ResponseTopic, CorrelationData: p.CorrelationData, User: p.User,
-		}
-	}
+// topicEntry is a topic that the client publishes to, checked.
+type topicEntry struct {
+	topic   string
+	checked *identity // that may write it; another one is checked again
 }
 
-// publish takes a client's message in. It is acknowledged after it was routed and, if it is
-// retained, written. A QoS 2 message that was routed is not routed again, even if the
-// connection ends before its acknowledgement.
-func (c *conn) publish(pk packets.Packet) error {
-	if err := c.resolveAlias(&pk); err != nil {
-		return err
+// rememberedTopics are how many topics a connection remembers.
+const rememberedTopics = 256
+
+// entry returns what is known of a topic. It fails for what is none.
+func (c *conn) entry(topic []byte) (*topicEntry, error) {
+	if e := c.topics[string(topic)]; e != nil {
+		return e, nil
 	}
-	if err := checkPublish(&pk); err != nil {
-		return err
+	if err := checkText(topic); err != nil {
+		return nil, err
 	}
-	qos := pk.FixedHeader.Qos
-	if qos == 2 {
-		if _, again := c.session.received[pk.PacketID]; again {
-			return c.confirm(pk)
-		}
-		if len(c.session.received) >= c.b.limits.Inflight {
-			return packets.ErrReceiveMaximum
-		}
+	e := &topicEntry{topic: string(topic)}
+	if spec.CheckTopic(e.topic) != nil {
+		return nil, packets.ErrTopicNameInvalid
 	}
-	code, err := c.takeIn(pk)
+	if c.topics == nil {
+		c.topics = map[string]*topicEntry{}
+	} else if len(c.topics) >= rememberedTopics {
+		clear(c.topics)
+	}
+	if len(topic) <= maxRememberedTopic {
+		c.topics[e.topic] = e
+	}
+	return e, nil
+}
+
+// publish takes a client's message in. It is acknowledged after it was routed, and when it is
+// on disk wherever that is promised. A QoS 2 message that was routed is not routed again, even
+// if the connection ends before its acknowledgement.
+func (c *conn) publish(first byte, body []byte) error {
+	p, err := decodePublish(first, body, c.version)
 	if err != nil {
 		return err
 	}
-	if code.Code >= packets.ErrUnspecifiedError.Code {
-		return c.answerPublish(pk, code)
+	e, err := c.resolve(&p)
+	if err != nil {
+		return err
 	}
-	if qos == 2 {
-		c.session.received[pk.PacketID] = struct{}{}
-	}
-	return c.confirm(pk)
-}
-
-// confirm acknowledges a message that was routed; a retained one when it stands in the log
-// file, so that it outlives the process (not a loss of power: see retainedlog.go). Where the
-// disk fails, the connection ends instead, and the client sends it again.
-func (c *conn) confirm(pk packets.Packet) error {
-	if pk.FixedHeader.Retain && pk.FixedHeader.Qos > 0 {
-		if err := c.b.retained.awaitWritten(c.ctx); err != nil {
-			return errors.Join(packets.ErrImplementationSpecificError, err)
+	if p.qos > 0 {
+		if again, err := c.admitPublish(&p); again || err != nil {
+			return err
 		}
 	}
-	return c.answerPublish(pk, packets.CodeSuccess)
+	if (p.qos > 0 || p.retain) && c.mustPark() {
+		return c.parkPublish(e, &p)
+	}
+	m := message{borrowed: true}
+	return c.takeIn(c.fanout(), e, &p, &m)
 }
 
-// takeIn routes the message and returns the code to acknowledge it with. An error ends the connection.
-func (c *conn) takeIn(pk packets.Packet) (packets.Code, error) {
-	m := &message{
-		Message: Message{Topic: pk.TopicName, Payload: pk.Payload, QoS: pk.FixedHeader.Qos, Retain: pk.FixedHeader.Retain},
-		from:    &c.session.subscriber,
-	}
-	m.forward(&pk.Properties)
-	err := c.b.mayPublish(c.session.key.user, m.Topic)
-	if err == nil {
-		c.b.stats.received.Add(1)
-		err = c.b.route(c.ctx, m, m.QoS == 0)
-	}
+// admitPublish holds the client to the Receive Maximum (MQTT 5.0, 3.3.4), and answers a QoS 2
+// message that was taken in before.
+func (c *conn) admitPublish(p *incoming) (again bool, err error) {
+	s := c.session
+	s.mu.Lock()
+	at, again := s.received[p.id]
+	open := c.out.owed + len(s.received)
+	s.mu.Unlock()
 	switch {
-	case err == nil, spec.KindOf(err) == spec.Conflict:
-		return packets.CodeSuccess, nil // in conflict one copy was dropped, and counted; the others have theirs
-	case c.ctx.Err() != nil || m.QoS == 0 && spec.KindOf(err) != spec.Forbidden:
-		return packets.Code{}, err
+	case p.qos == 2 && again:
+		return true, c.acknowledgePublish(c.fanout(), at, p, packets.CodeSuccess)
+	case c.receive > 0 && open >= c.receive:
+		return false, packets.ErrReceiveMaximum
 	}
-	code := packets.ErrQuotaExceeded
-	if spec.KindOf(err) == spec.Forbidden {
-		code = packets.ErrNotAuthorized
-		if c.session.refused.allow() {
-			c.log.Warn("publish refused", "topic", m.Topic, "error", err)
-		}
-	}
-	if c.version < 5 && m.QoS > 0 {
-		return code, errors.Join(code, err) // MQTT 3 has no negative acknowledgement
-	}
-	return code, nil
+	return false, nil
 }
 
-func (c *conn) answerPublish(pk packets.Packet, code packets.Code) error {
-	ack := packets.Packet{PacketID: pk.PacketID, ReasonCode: code.Code}
-	switch pk.FixedHeader.Qos {
+// takeIn routes the message and acknowledges it. An error ends the connection.
+func (c *conn) takeIn(f *fanout, e *topicEntry, p *incoming, m *message) error {
+	s := c.session
+	m.Message = Message{Topic: e.topic, Payload: p.payload, QoS: p.qos, Retain: p.retain}
+	m.props, m.from = p.props, &s.subscriber
+	if p.expires {
+		m.expires = time.Now().Add(time.Duration(p.expiry) * time.Second)
+	}
+	if id := s.identity.Load(); e.checked != id || id == nil {
+		if !id.may(spec.Write, e.topic) {
+			return c.refusePublish(f, e.topic, p)
+		}
+		e.checked = id
+	}
+	var r receipt
+	if p.qos == 2 && s.durable {
+		r = receipt{s.num, p.id}
+	}
+	c.b.stats.received.Add(1)
+	how := patient
+	if p.qos == 0 {
+		how = brisk
+	}
+	at, err := c.b.routeWith(life{c}, f, m, r, how)
+	if err != nil && spec.KindOf(err) != spec.Conflict { // in conflict one copy was dropped, and counted; the others have theirs
+		return err
+	}
+	if p.qos == 2 && !s.durable {
+		s.mu.Lock()
+		s.receive(p.id, at)
+		s.mu.Unlock()
+	}
+	return c.acknowledgePublish(f, at, p, packets.CodeSuccess)
+}
+
+// refusePublish answers a message that the policy forbids.
+func (c *conn) refusePublish(f *fanout, topic string, p *incoming) error {
+	c.b.stats.refused.Add(1)
+	if c.session.refused.allow() {
+		c.logger().Warn("publish refused: no permission to write the topic", "topic", logged(topic))
+	}
+	if c.version < 5 && p.qos > 0 {
+		return packets.ErrNotAuthorized // MQTT 3 has no negative acknowledgement
+	}
+	return c.acknowledgePublish(f, 0, p, packets.ErrNotAuthorized)
+}
+
+// acknowledgePublish answers a PUBLISH when the journal is on disk up to at.
+func (c *conn) acknowledgePublish(f *fanout, at journal.Position, p *incoming, code packets.Code) error {
+	switch p.qos {
 	case 0:
 		return nil
 	case 1:
-		ack.FixedHeader.Type = packets.Puback
+		return c.answer(f, at, packets.Puback, p.id, code)
 	default:
-		ack.FixedHeader.Type = packets.Pubrec
+		return c.answer(f, at, packets.Pubrec, p.id, code)
 	}
-	return c.answer(ack)
 }
 
-// resolveAlias puts the topic that an alias stands for (MQTT 5.0, 3.3.2.3.4).
-func (c *conn) resolveAlias(pk *packets.Packet) error {
-	if !pk.Properties.TopicAliasFlag {
-		return nil
+// answer sends one of the four acknowledgements.
+func (c *conn) answer(f *fanout, at journal.Position, kind byte, id uint16, code packets.Code) error {
+	if err := c.awaitRoom(f); err != nil {
+		return err
 	}
-	alias := pk.Properties.TopicAlias
-	if alias == 0 || alias > aliasMaximum {
-		return packets.ErrTopicAliasInvalid
-	}
-	if pk.TopicName == "" {
-		topic, ok := c.aliases[alias]
-		if !ok {
-			return packets.ErrProtocolViolationNoTopic
+	a := answer{at: at, puback: kind == packets.Puback}
+	if code.Code >= packets.ErrUnspecifiedError.Code && c.version == 5 && c.problems {
+		a.data = ackWithReason(kind, id, code)
+		if c.maxPacket > 0 && len(a.data) > c.maxPacket {
+			a.data = nil
 		}
-		pk.TopicName = topic
-		return nil
+	}
+	if a.data == nil {
+		a.small, a.n = ack(c.version, kind, id, code.Code)
+	}
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.replyLocked(f, a)
+	return nil
+}
+
+// ack encodes an acknowledgement (MQTT 5.0, 3.4 to 3.7).
+func ack(version, kind byte, id uint16, code byte) (data [5]byte, n uint8) {
+	data[0], data[1] = kind<<4, 2
+	if kind == packets.Pubrel {
+		data[0] |= 2
+	}
+	binary.BigEndian.PutUint16(data[2:], id)
+	if version < 5 || code == 0 {
+		return data, 4
+	}
+	data[1], data[4] = 3, code
+	return data, 5
+}
+
+const propReasonString = 0x1F
+
+func ackWithReason(kind byte, id uint16, code packets.Code) []byte {
+	reason := code.Reason
+	props := 3 + len(reason)
+	out := appendVarint([]byte{kind << 4}, 3+varintLen(props)+props)
+	out = append(binary.BigEndian.AppendUint16(out, id), code.Code)
+	return appendString(append(appendVarint(out, props), propReasonString), reason)
+}
+
+// maxAliasBytes bounds the topics for which a connection's aliases stand.
+const maxAliasBytes = 256 << 10
+
+// resolve finds the topic, by its alias where it has one (MQTT 5.0, 3.3.2.3.4).
+func (c *conn) resolve(p *incoming) (*topicEntry, error) {
+	if !p.aliased {
+		return c.entry(p.topic)
+	}
+	if p.alias == 0 || p.alias > aliasMaximum {
+		return nil, packets.ErrTopicAliasInvalid
+	}
+	if len(p.topic) == 0 {
+		topic, ok := c.aliases[p.alias]
+		if !ok {
+			return nil, packets.ErrProtocolViolationNoTopic
+		}
+		return c.entry([]byte(topic))
+	}
+	e, err := c.entry(p.topic)
+	if err != nil {
+		return nil, err
 	}
 	if c.aliases == nil {
 		c.aliases = map[uint16]string{}
 	}
-	c.aliases[alias] = strings.Clone(pk.TopicName)
-	return nil
+	c.aliasBytes += len(e.topic) - len(c.aliases[p.alias])
+	if c.aliasBytes > maxAliasBytes {
+		return nil, packets.ErrQuotaExceeded
+	}
+	c.aliases[p.alias] = e.topic
+	return e, nil
 }
 
-func checkPublish(pk *packets.Packet) error {
+// decodeAck decodes PUBACK, PUBREC, PUBREL and PUBCOMP.
+func (c *conn) decodeAck(kind byte, body []byte) (id uint16, reason byte, err error) {
 	switch {
-	case pk.FixedHeader.Qos > 0 && pk.PacketID == 0:
-		return packets.ErrProtocolViolationNoPacketID
-	case spec.CheckTopic(pk.TopicName) != nil:
-		return packets.ErrTopicNameInvalid
-	case len(pk.Properties.SubscriptionIdentifier) > 0:
-		return packets.ErrProtocolViolationSurplusSubID
-	case strings.ContainsAny(pk.Properties.ResponseTopic, "+#"):
-		return packets.ErrProtocolViolationSurplusWildcard
+	case len(body) < 2, c.version < 5 && len(body) > 2:
+		return 0, 0, packets.ErrMalformedPacket
+	case len(body) > 3: // with properties
+		flags := byte(0)
+		if kind == packets.Pubrel {
+			flags = 2
+		}
+		if _, err := c.decode(kind<<4|flags, body); err != nil {
+			return 0, 0, err
+		}
 	}
-	return nil
+	if len(body) > 2 {
+		reason = body[2]
+	}
+	if !knownReason(kind, reason) {
+		return 0, 0, packets.ErrMalformedPacket
+	}
+	return binary.BigEndian.Uint16(body), reason, nil
+}
+
+// knownReason reports whether an acknowledgement may have the reason code (MQTT 5.0, 3.4.2.1 to 3.7.2.1).
+func knownReason(kind, reason byte) bool {
+	const (
+		first  = "\x00\x10\x80\x83\x87\x90\x91\x97\x99"
+		second = "\x00\x92"
+	)
+	if kind == packets.Puback || kind == packets.Pubrec {
+		return strings.IndexByte(first, reason) >= 0
+	}
+	return strings.IndexByte(second, reason) >= 0
 }
 
 // acknowledge handles the four packets that move QoS 1 and 2 messages on.
-func (c *conn) acknowledge(pk packets.Packet) error {
-	failed := pk.ReasonCode >= packets.ErrUnspecifiedError.Code
-	switch pk.FixedHeader.Type {
-	case packets.Puback:
-		c.session.complete(pk.PacketID, 1)
-	case packets.Pubcomp:
-		c.session.complete(pk.PacketID, 2)
-	case packets.Pubrel:
-		return c.release(pk)
-	case packets.Pubrec:
-		if failed {
-			c.session.complete(pk.PacketID, 2)
-			break
-		}
-		rel := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrel, Qos: 1}, PacketID: pk.PacketID}
-		if !c.session.releaseOut(pk.PacketID) {
-			rel.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
-		}
-		return c.answer(rel)
+func (c *conn) acknowledge(kind byte, body []byte) error {
+	id, reason, err := c.decodeAck(kind, body)
+	if err != nil {
+		return err
 	}
-	c.signal() // the window has opened
+	if id == 0 {
+		return packets.ErrProtocolViolationNoPacketID
+	}
+	f := c.fanout()
+	switch kind {
+	case packets.Puback:
+		c.complete(f, id, 1)
+	case packets.Pubcomp:
+		c.complete(f, id, 2)
+	case packets.Pubrel:
+		return c.release(f, id)
+	case packets.Pubrec:
+		if reason >= packets.ErrUnspecifiedError.Code {
+			c.complete(f, id, 2)
+			return nil
+		}
+		return c.releaseOut(f, id)
+	}
 	return nil
 }
 
-// release ends an incoming QoS 2 exchange.
-func (c *conn) release(pk packets.Packet) error {
-	comp := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID}
-	if _, ok := c.session.received[pk.PacketID]; !ok {
-		comp.ReasonCode = packets.ErrPacketIdentifierNotFound.Code
+// complete ends an outgoing exchange of the QoS. What waits for the window may go.
+func (c *conn) complete(f *fanout, id uint16, qos byte) {
+	s := c.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.box.find(id)
+	if i < 0 || s.box.inflight.at(i).qos != qos || !s.box.inflight.at(i).sent {
+		return // the client acknowledges what it was not sent
 	}
-	delete(c.session.received, pk.PacketID)
-	return c.answer(comp)
+	o := s.box.inflight.remove(i)
+	s.box.sent--
+	c.b.settle(s, o.at, o.seq)
+	if c.more() {
+		f.touch(c)
+	}
+}
+
+// releaseOut notes PUBREC: from now on PUBREL is what is repeated, and the message is let go.
+// PUBREL goes out when that is on disk: after it the client takes the message for a new one.
+func (c *conn) releaseOut(f *fanout, id uint16) error {
+	s := c.session
+	s.mu.Lock()
+	i := s.box.find(id)
+	code := packets.ErrPacketIdentifierNotFound
+	var at journal.Position
+	if i >= 0 && s.box.inflight.at(i).qos == 2 && s.box.inflight.at(i).sent {
+		code = packets.CodeSuccess
+		o := s.box.inflight.at(i)
+		if !o.released && o.at != 0 && s.durable {
+			var record [24]byte
+			at = c.b.journal.Append(0, appendNumbers(record[:0], recordReleased, uint64(s.num), o.seq))
+		}
+		o.released, o.msg = true, nil
+	}
+	s.mu.Unlock()
+	return c.answer(f, at, packets.Pubrel, id, code)
+}
+
+// release ends an incoming QoS 2 exchange. PUBCOMP goes out when that is on disk: after it the
+// client uses the packet id for another message.
+func (c *conn) release(f *fanout, id uint16) error {
+	s := c.session
+	s.mu.Lock()
+	held, ok := s.received[id]
+	var at journal.Position
+	if ok {
+		delete(s.received, id)
+		if s.durable {
+			var record [24]byte
+			at = c.b.journal.Append(0, appendNumbers(record[:0], recordForgotten, uint64(s.num), uint64(id)))
+			c.b.release(held)
+		}
+	}
+	s.mu.Unlock()
+	code := packets.CodeSuccess
+	if !ok {
+		code = packets.ErrPacketIdentifierNotFound
+	}
+	return c.answer(f, at, packets.Pubcomp, id, code)
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 const sharePrefix = "$share/"
@@ -20,7 +21,8 @@ type subscription struct {
 	retainHandling    byte
 	noLocal           bool
 	retainAsPublished bool
-	id                int // subscription identifier, 0 for none
+	id                int              // subscription identifier, 0 for none
+	record            journal.Position // of a durable session: where it lies on disk; Broker.order guards it
 }
 
 // name is the filter as the client writes it.

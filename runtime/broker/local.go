@@ -13,8 +13,8 @@ const stallLimit = 30 * time.Second
 // subscribeLocal registers an in-process subscriber with its retained messages and starts its goroutine.
 func (b *Broker) subscribeLocal(ctx context.Context, as string, s *subscription, deliver func(Message)) (stop func(), err error) {
 	to := &subscriber{
-		name: as, client: s.name(), local: true,
-		queue:   newQueue(b.limits.LocalMessages, b.limits.LocalBytes, nil),
+		name: as, client: s.name(),
+		queue:   newQueue(b.limits.LocalMessages, b.limits.LocalBytes),
 		stopped: make(chan struct{}), done: make(chan struct{}),
 	}
 	to.online.Store(true)
@@ -44,31 +44,30 @@ func (b *Broker) registerLocal(to *subscriber, s *subscription) error {
 	}
 	to.identity.Store(id)
 	b.locals[to] = s
-	b.subscribe(s, true)
+	b.subscribe(s)
+	b.queueRetained(s)
 	return nil
 }
 
-// subscribe adds to the index and queues the retained messages. The caller holds Broker.mu.
-func (b *Broker) subscribe(s *subscription, retained bool) (replaced *subscription) {
-	if replaced = b.index.add(s); replaced == nil {
+// subscribe adds to the index. The caller holds Broker.mu.
+func (b *Broker) subscribe(s *subscription) {
+	if replaced := b.index.add(s); replaced == nil {
 		s.owner.filters++
 		b.stats.subscriptions.Add(1)
 	}
-	if !retained || s.group != "" {
-		return replaced
+}
+
+// queueRetained gives an in-process subscriber the retained messages. The caller holds Broker.mu.
+func (b *Broker) queueRetained(s *subscription) {
+	if s.group != "" {
+		return
 	}
 	id := s.owner.identity.Load()
-	b.retained.match(s.filter, func(m *message) {
-		if !id.may(spec.Read, m.Topic) {
-			return
+	for _, m := range b.retained.match(s.filter) {
+		if id.may(spec.Read, m.Topic) {
+			s.owner.queue.force(delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, checked: id})
 		}
-		d := delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, checked: id}
-		if s.id != 0 {
-			d.ids = []int{s.id}
-		}
-		s.owner.queue.force(d)
-	})
-	return replaced
+	}
 }
 
 // unsubscribe undoes subscribe. The caller holds Broker.mu.

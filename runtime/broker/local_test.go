@@ -307,8 +307,24 @@ func TestInProcessShared(t *testing.T) {
 	}
 }
 
-// offline returns a broker with the identities that does not Run.
+// offline returns a broker with the identities, of which only the journal runs.
 func offline(t testing.TB, limits Limits, ids ...spec.Identity) *Broker {
+	t.Helper()
+	b := prepared(t, limits, ids...)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.journal.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+// prepared returns a broker with the identities, before its Run.
+func prepared(t testing.TB, limits Limits, ids ...spec.Identity) *Broker {
 	t.Helper()
 	b, err := New(Options{Dir: t.TempDir(), Login: loginPlain, Limits: limits})
 	if err != nil {
@@ -331,7 +347,7 @@ func fill(t testing.TB, b *Broker, topic string) {
 	for {
 		synctest.Wait()
 		q := subs[0].owner.queue
-		if q.len() >= q.maxMessages {
+		if q.items.len() >= q.maxMessages {
 			return
 		}
 		if err := b.Publish(t.Context(), "a", Message{Topic: topic}); err != nil {

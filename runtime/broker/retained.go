@@ -2,114 +2,176 @@ package broker
 
 import (
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
-// retained holds the last retained message of each topic, in memory, and follows on disk
-// (retainedlog.go).
+// retained holds the last retained message of each topic in memory. They stand in the
+// journal too (durable.go); Broker.order makes both the same.
 type retained struct {
 	maxMessages, maxBytes int
 	log                   *slog.Logger
 	refused               quiet
 
 	mu       sync.RWMutex
-	messages map[string]*message
+	messages topicTree[kept]
 	system   map[string]*message // $SYS
 	bytes    int
-	dirty    map[string]struct{} // changed since they were last written to disk
-	next     *round              // those who wait for the next writing; nil for nobody
-
-	wanted chan struct{} // holds a token when somebody waits
-
-	// of the goroutine that persists
-	dir       string
-	file      *os.File
-	written   int64 // bytes in file
-	compacted int64 // bytes in file when it was last written anew
 }
 
-// set keeps m as its topic's retained message; one without a payload removes it. It reports
-// false where a limit keeps it out; the topic's former message is then removed too, because
-// it is no longer the last one.
-func (r *retained) set(m *message) bool {
+// kept is a retained message and where it lies on disk.
+type kept struct {
+	m  *message
+	at journal.Position
+}
+
+func newRetained(limits Limits, log *slog.Logger) *retained {
+	return &retained{
+		maxMessages: limits.RetainedMessages, maxBytes: limits.RetainedBytes, log: log,
+		system: map[string]*message{},
+	}
+}
+
+// fate is what becomes of a message that is published as retained.
+type fate int
+
+const (
+	fateNone    fate = iota // nothing changes
+	fateKept                // it is its topic's retained message now
+	fateRemoved             // its topic has none any more
+)
+
+// judge says what becomes of m: one without a payload removes the topic's. Where a limit
+// keeps it out the topic's former message is removed too, because it is no longer the last one.
+func (r *retained) judge(m *message) (f fate, refused bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	old, there := r.messages.get(m.Topic)
+	if len(m.Payload) > 0 {
+		n, size := r.messages.len(), r.bytes+m.bytes()
+		if there {
+			n, size = n-1, size-old.m.bytes()
+		}
+		if n < r.maxMessages && size <= r.maxBytes {
+			return fateKept, false
+		}
+		refused = true
+		if r.refused.allow() {
+			r.log.Warn("retained message not kept: the limit is reached", "topic", logged(m.Topic),
+				"messages", r.messages.len(), "bytes", r.bytes)
+		}
+	}
+	if there {
+		return fateRemoved, refused
+	}
+	return fateNone, refused
+}
+
+// set puts m, which lies on disk at the position, in its topic's place, or with nil removes
+// it. It returns the position of the one before, 0 for none.
+func (r *retained) set(topic string, m *message, at journal.Position) (former journal.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if strings.HasPrefix(m.Topic, "$SYS/") {
-		r.system[m.Topic] = m // few, the broker's own, not persisted
-		return true
+	if old, there := r.messages.remove(topic); there {
+		r.bytes -= old.m.bytes()
+		former = old.at
 	}
-	if old := r.messages[m.Topic]; old != nil {
-		r.bytes -= retainedBytes(old)
-		delete(r.messages, m.Topic)
-	} else if len(m.Payload) == 0 {
-		return true
+	if m == nil {
+		return former
 	}
-	topic := strings.Clone(m.Topic)
-	r.dirty[topic] = struct{}{}
-	if len(m.Payload) == 0 {
-		return true
-	}
-	if len(r.messages) >= r.maxMessages || r.bytes+retainedBytes(m) > r.maxBytes {
-		if r.refused.allow() {
-			r.log.Warn("retained message not kept: the limit is reached", "topic", m.Topic,
-				"messages", len(r.messages), "bytes", r.bytes)
-		}
+	own := *m
+	own.from, own.kept, own.Retain = nil, nil, true
+	r.messages.put(m.Topic, kept{&own, at})
+	r.bytes += own.bytes()
+	return former
+}
+
+// setSystem keeps one of the broker's own messages. They are few, and not on disk.
+func (r *retained) setSystem(m *message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.system[m.Topic] = m
+}
+
+// moved notes a new place on disk of what lay at from; false if nothing does.
+func (r *retained) moved(topic string, from, to journal.Position) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, there := r.messages.get(topic)
+	if !there || k.at != from {
 		return false
 	}
-	r.messages[topic] = m
-	r.bytes += retainedBytes(m)
+	k.at = to
+	r.messages.put(topic, k)
 	return true
 }
 
-func retainedBytes(m *message) int { return deliveryBytes + len(m.Topic) + len(m.Payload) }
-
-// match calls f for each retained message that matches the filter.
-func (r *retained) match(filter string, f func(*message)) {
+func (r *retained) at(topic string) journal.Position {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	now := time.Now()
-	if !strings.ContainsAny(filter, "+#") {
-		for _, m := range []*message{r.messages[filter], r.system[filter]} {
-			if m != nil && !m.expired(now) {
-				f(m)
-			}
-		}
-		return
-	}
-	if strings.HasPrefix(filter, "$") {
-		for topic, m := range r.system {
-			if spec.TopicMatches(filter, topic) {
-				f(m)
-			}
-		}
-	}
-	for topic, m := range r.messages {
-		if spec.TopicMatches(filter, topic) && !m.expired(now) {
-			f(m)
-		}
-	}
+	k, _ := r.messages.get(topic)
+	return k.at
 }
 
-// expire removes what has expired.
-func (r *retained) expire(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for topic, m := range r.messages {
-		if m.expired(now) {
-			r.bytes -= retainedBytes(m)
-			delete(r.messages, topic)
-			r.dirty[topic] = struct{}{}
+// current reports whether a message that was found is still its topic's. The broker's own are.
+func (r *retained) current(m *message) bool {
+	return strings.HasPrefix(m.Topic, "$SYS/") || r.get(m.Topic) == m
+}
+
+func (r *retained) get(topic string) *message {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	k, _ := r.messages.get(topic)
+	return k.m
+}
+
+// match returns the retained messages that match the filter.
+func (r *retained) match(filter string) []*message {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []*message
+	now := time.Now()
+	add := func(m *message) {
+		if m != nil && !m.expired(now) {
+			out = append(out, m)
 		}
 	}
+	add(r.system[filter])
+	if strings.HasPrefix(filter, "$") && strings.ContainsAny(filter, "+#") {
+		for topic, m := range r.system {
+			if spec.TopicMatches(filter, topic) {
+				add(m)
+			}
+		}
+	}
+	r.messages.match(filter, func(_ string, k kept) bool {
+		add(k.m)
+		return true
+	})
+	return out
+}
+
+// expired returns the topics whose messages have expired.
+func (r *retained) expired(now time.Time) (topics []string) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, filter := range []string{"#", "$SYS/#"} {
+		r.messages.match(filter, func(topic string, k kept) bool {
+			if k.m.expired(now) {
+				topics = append(topics, topic)
+			}
+			return true
+		})
+	}
+	return topics
 }
 
 func (r *retained) count() int64 {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return int64(len(r.messages))
+	return int64(r.messages.len())
 }

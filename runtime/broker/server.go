@@ -44,19 +44,41 @@ func (b *Broker) accept(ctx context.Context, l net.Listener) error {
 
 // admit starts a connection's goroutine, or closes the connection where there are too many.
 func (b *Broker) admit(ctx context.Context, nc net.Conn) {
-	if b.open.Add(1) > int64(b.limits.Connections) {
-		b.open.Add(-1)
-		b.stats.refused.Add(1)
-		b.log.Warn("connection refused: too many", "remote", nc.RemoteAddr().String(), "limit", b.limits.Connections)
-		if err := nc.Close(); err != nil {
-			b.log.Debug("cannot close a connection", "error", err)
-		}
+	c := newConn(b, nc)
+	b.connsMu.Lock()
+	n, ended := len(b.conns), b.conns == nil
+	if !ended && n < b.limits.Connections {
+		b.conns[c] = struct{}{}
+		b.connections.Add(1)
+		b.connsMu.Unlock()
+		go func() {
+			defer b.connections.Done()
+			defer b.forget(c)
+			c.serve(ctx)
+		}()
 		return
 	}
-	b.connections.Go(func() {
-		defer b.open.Add(-1)
-		newConn(ctx, b, nc).serve()
-	})
+	b.connsMu.Unlock()
+	if !ended {
+		b.stats.refused.Add(1)
+		b.log.Warn("connection refused: too many", "remote", nc.RemoteAddr().String(), "limit", b.limits.Connections)
+	}
+	if err := nc.Close(); err != nil {
+		b.log.Debug("cannot close a connection", "error", err)
+	}
+}
+
+// openConnections counts network connections, with or without a session.
+func (b *Broker) openConnections() int {
+	b.connsMu.Lock()
+	defer b.connsMu.Unlock()
+	return len(b.conns)
+}
+
+func (b *Broker) forget(c *conn) {
+	b.connsMu.Lock()
+	defer b.connsMu.Unlock()
+	delete(b.conns, c)
 }
 
 // housekeep ends expired sessions, sends delayed wills, and publishes $SYS, until ctx ends.
@@ -71,8 +93,10 @@ func (b *Broker) housekeep(ctx context.Context) {
 	for n := 0; ; n++ {
 		if n%sysEvery == 0 {
 			b.publishSys(ctx, time.Since(started))
-			b.retained.expire(time.Now())
+			b.expireRetained(time.Now())
+			b.expireQueues(time.Now())
 		}
+		b.sweep()
 		for _, w := range b.expire(time.Now()) { // a full subscriber holds up its will only; Run waits for them
 			b.connections.Go(func() { b.publishWill(ctx, w) })
 		}
@@ -97,10 +121,12 @@ func (b *Broker) publishSys(ctx context.Context, up time.Duration) {
 		"bytes/sent":              s.BytesSent,
 		"subscriptions/count":     s.Subscriptions,
 		"retained messages/count": s.Retained,
+		"messages/queued":         s.MessagesQueued,
+		"bytes/queued":            s.BytesQueued,
 		"uptime":                  int64(up / time.Second),
 	} {
 		m := &message{Message: Message{Topic: "$SYS/broker/" + topic, Payload: strconv.AppendInt(nil, value, 10), Retain: true}}
-		if err := b.route(ctx, m, true); err != nil {
+		if _, err := b.route(ctx, m, lossy); err != nil {
 			b.log.Debug("cannot publish $SYS", "error", err)
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // sessionKey names a session. Client ids are each identity's own, so that nobody can take
@@ -19,41 +20,89 @@ const neverExpires = 0xFFFFFFFF
 // session is what the broker knows of one network client, connected or not.
 type session struct {
 	subscriber
-	key sessionKey
+	key     sessionKey
+	num     uint32 // names it in the journal
+	durable bool   // it outlives its connection, and so stands on disk
 
 	// guarded by Broker.mu
-	subscriptions map[string]*subscription // by the filter as the client wrote it
-	conn          *conn                    // nil while not connected
-	expiry        uint32                   // seconds that it outlives its connection
-	endsAt        time.Time                // while not connected; zero: never
-	will          *will                    // waits for its delay, while not connected
+	subscriptions subscriptionSet
+	filterBytes   int
+	conn          *conn     // nil while not connected
+	expiry        uint32    // seconds that it outlives its connection
+	endsAt        time.Time // while not connected; zero: never
+	will          *will     // waits for its delay, while not connected
 
-	// of the one connection's goroutines
-	received map[uint16]struct{} // QoS 2 packet ids taken in and not released; the reader's
-	backlog  []delivery          // popped from the queue, not yet sent; the writer's
-	batch    [32]delivery        // what backlog is a part of
+	record journal.Position // of its last record; Broker.order guards it
 
 	mu       sync.Mutex
-	inflight []*outgoing // in the order of sending
-	window   int         // of inflight, those that this connection has sent
-	lastID   uint16
+	link     *conn // where messages go, nil while not connected
+	box      outbox
+	received map[uint16]journal.Position // QoS 2 packet ids taken in and not released
+	drops    int64
 }
 
-// outgoing is one QoS 1 or 2 message that the client has not acknowledged in full.
-type outgoing struct {
-	delivery
-	id       uint16
-	sent     bool // on this connection
-	released bool // PUBREC came: what is repeated is PUBREL
-	dup      bool // sent on an earlier connection
+// subscriptionSet holds a session's subscriptions by the filter as the client wrote it. Few
+// of them are a list, many a map.
+type subscriptionSet struct {
+	few  []*subscription
+	many map[string]*subscription
+}
+
+// fewSubscriptions are searched one by one.
+const fewSubscriptions = 8
+
+func (s *subscriptionSet) len() int { return len(s.few) + len(s.many) }
+
+func (s *subscriptionSet) get(name string) *subscription {
+	if s.many != nil {
+		return s.many[name]
+	}
+	for _, sub := range s.few {
+		if sub.name() == name {
+			return sub
+		}
+	}
+	return nil
+}
+
+func (s *subscriptionSet) put(sub *subscription) {
+	name := sub.name()
+	if s.many == nil {
+		s.remove(name)
+		if len(s.few) < fewSubscriptions {
+			s.few = append(s.few, sub)
+			return
+		}
+		s.many = make(map[string]*subscription, 2*fewSubscriptions)
+		for _, other := range s.few {
+			s.many[other.name()] = other
+		}
+		s.few = nil
+	}
+	s.many[name] = sub
+}
+
+func (s *subscriptionSet) remove(name string) {
+	delete(s.many, name)
+	s.few = slices.DeleteFunc(s.few, func(sub *subscription) bool { return sub.name() == name })
+}
+
+func (s *subscriptionSet) each(f func(*subscription)) {
+	for _, sub := range s.few {
+		f(sub)
+	}
+	for _, sub := range s.many {
+		f(sub)
+	}
 }
 
 // will is a message to be published when its connection ends without DISCONNECT.
 type will struct {
-	as    string
-	msg   *message
-	delay time.Duration
-	at    time.Time // when the delay is over
+	as       string
+	msg      *message
+	delay    time.Duration
+	lifetime time.Duration // of the message, from its publishing; 0: for ever
+	at       time.Time     // when the delay is over
 }
 
 // errTaken says that another connection of the same client must end first.
@@ -83,34 +132,56 @@ func (b *Broker) attach(c *conn, key sessionKey, clean bool, expiry uint32) (res
 		if len(b.sessions) >= b.limits.Sessions {
 			return false, errTooManySessions
 		}
-		s = b.newSession(key)
+		s = b.newSession(key, expiry > 0)
 	}
-	s.resume()
-	s.conn, s.expiry, s.will = c, expiry, nil
+	s.conn, s.expiry, s.will, s.endsAt = c, expiry, nil, time.Time{}
 	s.identity.Store(id)
 	s.online.Store(true)
 	c.session = s
+	b.saveSession(s)
+	s.mu.Lock()
+	s.box.resume()
+	s.link = c
+	s.mu.Unlock()
 	b.stats.clients.Add(1)
 	b.stats.clientsTotal.Add(1)
 	return resumed, nil
 }
 
-func (b *Broker) newSession(key sessionKey) *session {
-	s := &session{key: key, subscriptions: map[string]*subscription{}, received: map[uint16]struct{}{}}
-	s.name, s.client = key.user, logged(key.client)
-	s.queue = newQueue(b.limits.QueueMessages, b.limits.QueueBytes, &b.queued)
-	b.sessions[key] = s
+// newSession makes and registers a session. The caller holds Broker.mu.
+func (b *Broker) newSession(key sessionKey, durable bool) *session {
+	b.lastSession++
+	s := &session{key: key, num: b.lastSession, durable: durable}
+	b.register(s)
 	return s
 }
 
-// resume marks what was sent before to be sent again.
-func (s *session) resume() {
+func (b *Broker) register(s *session) {
+	s.session = s
+	s.name, s.client = s.key.user, logged(s.key.client)
+	b.sessions[s.key] = s
+	b.numbered[s.num] = s
+}
+
+// saveSession writes the session as it is now, if it is one that outlives its connection.
+// The caller holds Broker.mu.
+func (b *Broker) saveSession(s *session) {
+	if !s.durable {
+		return
+	}
+	b.order.Lock()
+	defer b.order.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.window = 0
-	for _, o := range s.inflight {
-		o.dup = o.dup || o.sent
-		o.sent = false
+	r := sessionRecord{num: s.num, key: s.key, expiry: s.expiry, connected: s.conn != nil, endsAt: s.endsAt, sent: s.box.sentSeq, will: s.will}
+	s.mu.Unlock()
+	if s.conn != nil {
+		r.will = s.conn.will
+	}
+	former := s.record
+	b.scratch = appendSession(b.scratch[:0], &r)
+	s.record = b.journal.Append(1, b.scratch)
+	if former != 0 {
+		b.journal.Release(former)
 	}
 }
 
@@ -121,6 +192,11 @@ func (b *Broker) detach(c *conn, w *will) *will {
 	s := c.session
 	s.conn = nil
 	s.online.Store(false)
+	s.mu.Lock()
+	s.link = nil
+	s.box.suspend()
+	b.account(s)
+	s.mu.Unlock()
 	b.stats.clients.Add(-1)
 	switch s.expiry {
 	case 0:
@@ -133,19 +209,60 @@ func (b *Broker) detach(c *conn, w *will) *will {
 	}
 	if w != nil && w.delay > 0 {
 		w.at = time.Now().Add(w.delay)
-		s.will = w
-		return nil
+		s.will, w = w, nil
 	}
+	b.saveSession(s)
 	return w
 }
 
 // endSession forgets a session without a connection. The caller holds Broker.mu.
 func (b *Broker) endSession(s *session) {
-	for _, sub := range s.subscriptions {
-		b.unsubscribe(sub)
-	}
+	s.subscriptions.each(func(sub *subscription) { b.unsubscribe(sub) })
+	b.filterBytes -= s.filterBytes
 	delete(b.sessions, s.key)
-	s.queue.close()
+	delete(b.numbered, s.num)
+	b.order.Lock()
+	defer b.order.Unlock()
+	if s.durable {
+		b.scratch = appendNumbers(b.scratch[:0], recordEnd, uint64(s.num))
+		b.journal.Append(0, b.scratch)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b.garbage = append(b.garbage, leftover{box: s.box, received: s.received, record: s.record, subscriptions: s.subscriptions})
+	s.box, s.received, s.record, s.subscriptions = outbox{counted: s.box.counted}, nil, 0, subscriptionSet{}
+	b.account(s)
+}
+
+// leftover is what an ended session referred to in the journal. There may be a million of
+// them, so it is released aside.
+type leftover struct {
+	box           outbox
+	received      map[uint16]journal.Position
+	record        journal.Position
+	subscriptions subscriptionSet
+}
+
+// sweep releases what ended sessions have left.
+func (b *Broker) sweep() {
+	b.order.Lock()
+	garbage := b.garbage
+	b.garbage = nil
+	b.order.Unlock()
+	release := func(at journal.Position) {
+		if at != 0 {
+			b.journal.Release(at)
+		}
+	}
+	for i := range garbage {
+		g := &garbage[i]
+		release(g.record)
+		g.box.positions(release)
+		for _, at := range g.received {
+			release(at)
+		}
+		g.subscriptions.each(func(s *subscription) { release(s.record) })
+	}
 }
 
 // expire ends the sessions whose time is over and returns the wills that are due, by delay
@@ -161,6 +278,9 @@ func (b *Broker) expire(now time.Time) (due []*will) {
 		if s.will != nil && (over || !now.Before(s.will.at)) {
 			due = append(due, s.will)
 			s.will = nil
+			if !over {
+				b.saveSession(s)
+			}
 		}
 		if over {
 			b.endSession(s)
@@ -173,8 +293,15 @@ func (b *Broker) expire(now time.Time) (due []*will) {
 func (b *Broker) publishWill(ctx context.Context, w *will) {
 	err := b.mayPublish(w.as, w.msg.Topic)
 	if err == nil {
+		if w.lifetime > 0 {
+			w.msg.expires = time.Now().Add(w.lifetime)
+		}
 		b.stats.received.Add(1)
-		err = b.route(ctx, w.msg, w.msg.QoS == 0)
+		how := patient
+		if w.msg.QoS == 0 {
+			how = brisk
+		}
+		_, err = b.route(ctx, w.msg, how)
 	}
 	if err != nil {
 		b.log.Warn("cannot publish a client's will", "identity", w.as, "topic", w.msg.Topic, "kind", spec.KindOf(err), "error", err)

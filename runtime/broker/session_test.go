@@ -163,7 +163,7 @@ func TestSessionLimits(t *testing.T) {
 		t.Errorf("CONNACK %#x, want 0x97", got)
 	}
 	second.expectEnd()
-	eventually(t, "the connection to end", func() bool { return p.open.Load() == 1 })
+	eventually(t, "the connection to end", func() bool { return p.openConnections() == 1 })
 	one, two := p.dial(t), p.dial(t)
 	refused := make(chan struct{}, 2)
 	for _, w := range []*wire{one, two} {

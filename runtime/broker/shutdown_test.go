@@ -80,7 +80,7 @@ func TestShutdown(t *testing.T) {
 
 // A listener that breaks ends Run with an error.
 func TestListenerBreaks(t *testing.T) {
-	b := offline(t, Limits{}, identityOf("line1", "rw #"))
+	b := prepared(t, Limits{}, identityOf("line1", "rw #"))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

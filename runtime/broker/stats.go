@@ -6,6 +6,7 @@ import "sync/atomic"
 // the network, bytes on the network only.
 type Stats struct {
 	Clients          int64
+	Connections      int64 // open on the network, with or without a client that is logged in
 	ClientsTotal     int64 // sessions that were accepted
 	Subscriptions    int64
 	Retained         int64
@@ -15,7 +16,11 @@ type Stats struct {
 	BytesReceived    int64
 	BytesSent        int64
 	Refused          int64 // connects, publishes and subscriptions that the policy or a limit refused
-	Panics           int64 // connections ended by a panic or a malformed packet
+	MessagesQueued   int64 // wait on disk for clients
+	BytesQueued      int64
+	JournalBytes     int64  // the journal's size on disk
+	StorageError     string // why nothing is acknowledged now; empty when all is well
+	Panics           int64  // connections ended by a panic or a malformed packet
 }
 
 type counters struct {
@@ -28,7 +33,14 @@ type counters struct {
 // Stats returns a snapshot.
 func (b *Broker) Stats() Stats {
 	c := &b.stats
+	failure := ""
+	if err := b.journal.Err(); err != nil {
+		failure = err.Error()
+	}
 	return Stats{
+		Connections:    int64(b.openConnections()),
+		MessagesQueued: b.queuedMessages.Load(), BytesQueued: b.queuedBytes.Load(),
+		JournalBytes: b.journal.Stats().Bytes, StorageError: failure,
 		Clients: c.clients.Load(), ClientsTotal: c.clientsTotal.Load(),
 		Subscriptions: c.subscriptions.Load(), Retained: b.retained.count(),
 		MessagesReceived: c.received.Load(), MessagesSent: c.sent.Load(), MessagesDropped: c.dropped.Load(),

@@ -40,8 +40,7 @@ type site struct {
 
 // connections are those that are open, logged in or not.
 func (s *site) connections() int64 {
-	b := s.Broker
-	return b.open.Load()
+	return int64(s.openConnections())
 }
 
 // hold fails if the storm, at its worst, has made the process keep more than limit bytes.
@@ -233,7 +232,7 @@ func encoded(t testing.TB, pk packets.Packet) []byte {
 		pk.FixedHeader.Qos = 1
 		err = pk.UnsubscribeEncode(&buf)
 	default:
-		err = (&conn{version: 5}).encode(&buf, pk)
+		err = encodePacket(5, &buf, pk)
 	}
 	if err != nil {
 		t.Fatal(err)

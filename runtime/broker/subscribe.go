@@ -2,37 +2,86 @@ package broker
 
 import (
 	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // subscribe handles SUBSCRIBE: each filter is granted or refused by itself (MQTT 5.0, 3.8).
+// SUBACK goes out before the retained messages, and when the subscriptions are on disk.
 func (c *conn) subscribe(pk packets.Packet) error {
-	if pk.PacketID == 0 {
-		return packets.ErrProtocolViolationNoPacketID
-	}
-	if len(pk.Filters) == 0 {
-		return packets.ErrProtocolViolationNoFilters
-	}
-	if err := c.awaitRoom(); err != nil {
+	if err := checkSubscribe(&pk); err != nil {
 		return err
 	}
-	c.mu.Lock() // so that SUBACK goes out before the retained messages
-	defer c.mu.Unlock()
+	f := c.fanout()
+	if err := c.awaitRoom(f); err != nil {
+		return err
+	}
+	c.hold()
+	defer c.unhold(f)
 	codes := make([]byte, len(pk.Filters))
-	for i, f := range pk.Filters {
-		code, err := c.subscribeOne(f, pk.Properties.SubscriptionIdentifier)
-		if err != nil {
-			return err
-		}
+	var at journal.Position
+	for i, filter := range pk.Filters {
+		code, place := c.subscribeOne(f, filter, pk.Properties.SubscriptionIdentifier)
+		at = max(at, place)
 		if c.version < 5 && code > packets.CodeGrantedQos2.Code {
 			code = packets.ErrUnspecifiedError.Code // the only refusal that MQTT 3 knows
 		}
 		codes[i] = code
 	}
-	c.answers = append(c.answers, packets.Packet{
+	data, err := c.encode(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Suback}, PacketID: pk.PacketID, ReasonCodes: codes,
 	})
-	c.signal()
+	if err != nil {
+		return err
+	}
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.replyLocked(f, answer{at: at, data: data, suback: true})
 	return nil
+}
+
+// maxFilters bounds the filters of one packet, and so the time for which it holds up others.
+const maxFilters = 10_000
+
+// checkSubscribe refuses what ends the connection, before any of it is granted.
+func checkSubscribe(pk *packets.Packet) error {
+	ids := pk.Properties.SubscriptionIdentifier
+	switch {
+	case pk.PacketID == 0:
+		return packets.ErrProtocolViolationNoPacketID
+	case len(pk.Filters) == 0:
+		return packets.ErrProtocolViolationNoFilters
+	case len(pk.Filters) > maxFilters:
+		return packets.ErrQuotaExceeded
+	case len(ids) > 1 || len(ids) == 1 && ids[0] == 0:
+		return packets.ErrProtocolViolation
+	}
+	for _, f := range pk.Filters {
+		if f.Qos > 2 || f.RetainHandling > retainNever {
+			return packets.ErrProtocolViolation
+		}
+		if s, err := parseFilter(f.Filter); err == nil && s.group != "" && f.NoLocal {
+			return packets.ErrProtocolViolationInvalidSharedNoLocal
+		}
+	}
+	return nil
+}
+
+// hold keeps messages back while the SUBACK for them is made.
+func (c *conn) hold() {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.out.subacks++
+}
+
+func (c *conn) unhold(f *fanout) {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.out.subacks--
+	if c.more() {
+		f.touch(c)
+	}
 }
 
 // The values of retain handling (MQTT 5.0, 3.8.3.1).
@@ -41,51 +90,138 @@ const (
 	retainNever = 2
 )
 
-// subscribeOne returns the reason code; an error ends the connection.
-func (c *conn) subscribeOne(f packets.Subscription, ids []int) (byte, error) {
-	if f.Qos > 2 || f.RetainHandling > retainNever {
-		return 0, packets.ErrProtocolViolation
-	}
-	s, err := parseFilter(f.Filter)
+// subscribeOne returns the reason code, and where the subscription lies on disk.
+func (c *conn) subscribeOne(f *fanout, asked packets.Subscription, ids []int) (byte, journal.Position) {
+	s, err := parseFilter(asked.Filter)
 	if err != nil {
-		return packets.ErrTopicFilterInvalid.Code, nil
-	}
-	if s.group != "" && f.NoLocal {
-		return 0, packets.ErrProtocolViolationInvalidSharedNoLocal
-	}
-	if len(ids) > 1 || len(ids) == 1 && ids[0] == 0 {
-		return 0, packets.ErrProtocolViolation
+		return packets.ErrTopicFilterInvalid.Code, 0
 	}
 	if len(ids) == 1 {
 		s.id = ids[0]
 	}
-	s.qos, s.noLocal, s.retainAsPublished, s.retainHandling = f.Qos, f.NoLocal, f.RetainAsPublished, f.RetainHandling
+	s.qos, s.noLocal, s.retainAsPublished, s.retainHandling = asked.Qos, asked.NoLocal, asked.RetainAsPublished, asked.RetainHandling
 	s.owner = &c.session.subscriber
-	code := c.b.subscribeSession(c.session, s)
+	code, at := c.b.subscribeSession(c.session, s, f)
 	if code.Code > packets.CodeGrantedQos2.Code && c.session.refused.allow() {
-		c.log.Warn("subscription refused", "filter", f.Filter, "reason", code.Reason)
+		c.logger().Warn("subscription refused", "filter", logged(asked.Filter), "reason", code.Reason)
 	}
-	return code.Code, nil
+	return code.Code, at
 }
 
 // subscribeSession grants or refuses one filter.
-func (b *Broker) subscribeSession(to *session, s *subscription) packets.Code {
+func (b *Broker) subscribeSession(to *session, s *subscription, f *fanout) (packets.Code, journal.Position) {
+	if !to.identity.Load().maySubscribe(s.filter) {
+		b.stats.refused.Add(1)
+		return packets.ErrNotAuthorized, 0
+	}
+	former, at, ok := b.grant(to, s)
+	if !ok {
+		b.stats.refused.Add(1)
+		return packets.ErrQuotaExceeded, 0
+	}
+	if s.retainHandling == retainNever || s.retainHandling == retainIfNew && former != nil || s.group != "" {
+		return packets.QosCodes[s.qos], at
+	}
+	return packets.QosCodes[s.qos], max(at, b.deliverRetained(to, s, f))
+}
+
+// grant puts the subscription in force, in place of a former one, unless that is more than a client may have.
+func (b *Broker) grant(to *session, s *subscription) (former *subscription, at journal.Position, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	former := to.subscriptions[s.name()]
-	switch {
-	case !to.identity.Load().maySubscribe(s.filter):
-		b.stats.refused.Add(1)
-		return packets.ErrNotAuthorized
-	case former == nil && len(to.subscriptions) >= b.limits.Subscriptions,
-		to.queue.len() > b.limits.RetainedMessages, b.queued.used.Load() > b.queued.max:
-		// by subscribing to retained messages again and again
-		b.stats.refused.Add(1)
-		return packets.ErrQuotaExceeded
+	former = to.subscriptions.get(s.name())
+	if former == nil && (to.subscriptions.len() >= b.limits.Subscriptions ||
+		to.filterBytes+s.bytes() > b.limits.SubscriptionBytes || b.filterBytes+s.bytes() > b.limits.TotalSubscriptionBytes) || b.burdened(to) {
+		return nil, 0, false
 	}
-	to.subscriptions[s.name()] = s
-	b.subscribe(s, s.retainHandling != retainNever && (s.retainHandling != retainIfNew || former == nil))
-	return packets.QosCodes[s.qos]
+	if former == nil {
+		to.filterBytes += s.bytes()
+		b.filterBytes += s.bytes()
+	}
+	to.subscriptions.put(s)
+	b.subscribe(s)
+	return former, b.saveSubscription(to, s, former), true
+}
+
+// bytes is what a subscription costs, about.
+func (s *subscription) bytes() int { return 400 + len(s.filter) + len(s.group) }
+
+// retainedChunk is how many retained messages are handed out before others have their turn.
+const retainedChunk = 256
+
+// deliverRetained hands a network session the retained messages that match. It returns the
+// position up to which the journal must be on disk before the client is told: a durable
+// session must not lose those of QoS 1 and 2.
+func (b *Broker) deliverRetained(to *session, s *subscription, f *fanout) (at journal.Position) {
+	found := b.retained.match(s.filter)
+	for len(found) > 0 {
+		n := min(len(found), retainedChunk)
+		at = max(at, b.deliverChunk(to, s, found[:n], f))
+		found = found[n:]
+	}
+	return at
+}
+
+// deliverChunk hands out what is still retained; what has been replaced since it was found
+// has come, or comes, as a live message.
+func (b *Broker) deliverChunk(to *session, s *subscription, found []*message, f *fanout) (at journal.Position) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	b.order.Lock()
+	defer b.order.Unlock()
+	id := to.identity.Load()
+	for _, m := range found {
+		if !b.retained.current(m) || !id.may(spec.Read, m.Topic) {
+			continue
+		}
+		d := delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, checked: id}
+		if s.id != 0 {
+			d.ids = []int{s.id}
+		}
+		f.begin()
+		f.copies = append(f.copies, copyFor{to: &to.subscriber, d: d})
+		at = max(at, b.deliverKept(to, m, f))
+	}
+	return at
+}
+
+// deliverKept hands out one retained message. The caller holds Broker.order.
+func (b *Broker) deliverKept(to *session, m *message, f *fanout) (at journal.Position) {
+	if d := &f.copies[0].d; d.qos > 0 && to.durable {
+		own := *m
+		own.Retain = false // it is kept already
+		d.msg = &own
+		at = b.offerOrdered(&own, receipt{}, f)
+	} else {
+		b.handCopies(f)
+	}
+	for i := range f.blocked {
+		b.deliverLast(&f.blocked[i], f)
+	}
+	return at
+}
+
+// burdened reports whether more waits for the session than retained messages may be: it has
+// subscribed to them again and again.
+func (b *Broker) burdened(to *session) bool {
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	return to.box.buffer.len() > b.limits.RetainedMessages || b.buffered.Load() > int64(b.limits.TotalBufferBytes)
+}
+
+// saveSubscription writes a durable session's subscription in place of a former one.
+func (b *Broker) saveSubscription(to *session, s, former *subscription) journal.Position {
+	if !to.durable {
+		return 0
+	}
+	b.order.Lock()
+	defer b.order.Unlock()
+	b.scratch = appendSubscription(b.scratch[:0], to.num, s)
+	s.record = b.journal.Append(1, b.scratch)
+	if former != nil {
+		b.release(former.record)
+	}
+	return s.record
 }
 
 // unsubscribe handles UNSUBSCRIBE (MQTT 5.0, 3.10).
@@ -96,23 +232,45 @@ func (c *conn) unsubscribe(pk packets.Packet) error {
 	if len(pk.Filters) == 0 {
 		return packets.ErrProtocolViolationNoFilters
 	}
-	codes := make([]byte, len(pk.Filters))
-	for i, f := range pk.Filters {
-		codes[i] = c.b.unsubscribeSession(c.session, f.Filter).Code
+	if len(pk.Filters) > maxFilters {
+		return packets.ErrQuotaExceeded
 	}
-	return c.answer(packets.Packet{
+	codes := make([]byte, len(pk.Filters))
+	var at journal.Position
+	for i, f := range pk.Filters {
+		code, place := c.b.unsubscribeSession(c.session, f.Filter)
+		codes[i], at = code.Code, max(at, place)
+	}
+	data, err := c.encode(packets.Packet{
 		FixedHeader: packets.FixedHeader{Type: packets.Unsuback}, PacketID: pk.PacketID, ReasonCodes: codes,
 	})
+	if err != nil {
+		return err
+	}
+	return c.reply(c.fanout(), at, data)
 }
 
-func (b *Broker) unsubscribeSession(to *session, filter string) packets.Code {
+func (b *Broker) unsubscribeSession(to *session, filter string) (packets.Code, journal.Position) {
+	if _, err := parseFilter(filter); err != nil {
+		return packets.ErrTopicFilterInvalid, 0
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := to.subscriptions[filter]
+	s := to.subscriptions.get(filter)
 	if s == nil {
-		return packets.CodeNoSubscriptionExisted
+		return packets.CodeNoSubscriptionExisted, 0
 	}
-	delete(to.subscriptions, filter)
+	to.subscriptions.remove(filter)
+	to.filterBytes -= s.bytes()
+	b.filterBytes -= s.bytes()
 	b.unsubscribe(s)
-	return packets.CodeSuccess
+	if !to.durable {
+		return packets.CodeSuccess, 0
+	}
+	b.order.Lock()
+	defer b.order.Unlock()
+	b.scratch = appendUnsubscription(b.scratch[:0], to.num, filter)
+	at := b.journal.Append(0, b.scratch)
+	b.release(s.record)
+	return packets.CodeSuccess, at
 }

@@ -130,7 +130,7 @@ func TestTimeExpiry(t *testing.T) {
 		}
 		for name, expires := range map[string]time.Duration{"expired": 10 * time.Second, "fresh": time.Hour} {
 			m := &message{Message: Message{Topic: "a", Payload: []byte(name), QoS: 1}, expires: time.Now().Add(expires)}
-			if err := b.route(t.Context(), m, false); err != nil {
+			if _, err := b.route(t.Context(), m, patient); err != nil {
 				t.Error(err)
 			}
 		}
@@ -150,7 +150,7 @@ func TestTimeExpiry(t *testing.T) {
 
 // A client that does not read loses QoS 0 messages, counted, and holds nobody back.
 func TestSlowReader(t *testing.T) {
-	inFakeTime(t, Limits{QueueMessages: 100}, []spec.Identity{identityOf("line1", "rw #")}, func(t *testing.T, b *Broker, l *pipes) {
+	inFakeTime(t, Limits{BufferMessages: 100}, []spec.Identity{identityOf("line1", "rw #")}, func(t *testing.T, b *Broker, l *pipes) {
 		w := l.dial(t)
 		w.send(connectPacket("line1", "slow"))
 		w.expect(packets.Connack)
@@ -161,10 +161,10 @@ func TestSlowReader(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if took := time.Since(begin); took != 0 {
+		if took := time.Since(begin); took > networkPatience {
 			t.Errorf("publishers waited %s", took)
 		}
-		if got := b.Stats().MessagesDropped; got < 800 {
+		if got := b.Stats().MessagesDropped; got < 700 {
 			t.Errorf("%d dropped", got)
 		}
 		time.Sleep(writeLimit + 2*time.Second)

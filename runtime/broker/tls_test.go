@@ -52,7 +52,7 @@ func TestHalfOpenTLSHoldsNobodyUp(t *testing.T) {
 		t.Errorf("%d are counted as refused", got-refused)
 	}
 	w.ping()
-	eventually(t, "the half-open ones to end", func() bool { return p.open.Load() == 1 })
+	eventually(t, "the half-open ones to end", func() bool { return p.openConnections() == 1 })
 	w.ping()
 }
 
@@ -98,6 +98,6 @@ func TestNotReadingWhenTheBrokerStops(t *testing.T) {
 	for range 64 {
 		x.publish(t, "line1", Message{Topic: "plant/a", Payload: make([]byte, 256<<10)})
 	}
-	x.stopListeners()
-	eventually(t, "the connections to end", func() bool { return x.open.Load() == 0 })
+	x.stop()
+	eventually(t, "the connections to end", func() bool { return x.openConnections() == 0 })
 }

@@ -114,7 +114,7 @@ func TestWirePanicInWriter(t *testing.T) {
 	session := p.sessions[sessionKey{"line1", "victim"}]
 	p.Broker.mu.Unlock()
 	session.mu.Lock()
-	session.inflight = append(session.inflight, &outgoing{id: 1}) // without a message, as no code path makes it
+	session.box.buffer.push(delivery{}) // without a message, as no code path makes it
 	session.mu.Unlock()
 	w.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
 	w.expectEnd()

@@ -45,26 +45,48 @@ func (w *wire) raw(data []byte) {
 func (w *wire) send(pk packets.Packet) {
 	w.t.Helper()
 	var buf bytes.Buffer
-	var err error
-	pk.ProtocolVersion = w.version
-	switch pk.FixedHeader.Type {
-	case packets.Connect:
-		err = pk.ConnectEncode(&buf)
-	case packets.Subscribe:
-		pk.FixedHeader.Qos = 1
-		err = pk.SubscribeEncode(&buf)
-	case packets.Unsubscribe:
-		pk.FixedHeader.Qos = 1
-		err = pk.UnsubscribeEncode(&buf)
-	case packets.Pingreq:
-		err = pk.PingreqEncode(&buf)
-	default:
-		err = (&conn{version: w.version}).encode(&buf, pk)
-	}
+	err := encodePacket(w.version, &buf, pk)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.raw(buf.Bytes())
+}
+
+// encodePacket encodes what a client or a server sends.
+func encodePacket(version byte, buf *bytes.Buffer, pk packets.Packet) error {
+	pk.ProtocolVersion, pk.Mods.AllowResponseInfo = version, true // the codec leaves response topics out without it
+	switch pk.FixedHeader.Type {
+	case packets.Connect:
+		return pk.ConnectEncode(buf)
+	case packets.Publish:
+		return pk.PublishEncode(buf)
+	case packets.Puback:
+		return pk.PubackEncode(buf)
+	case packets.Pubrec:
+		return pk.PubrecEncode(buf)
+	case packets.Pubrel:
+		return pk.PubrelEncode(buf)
+	case packets.Pubcomp:
+		return pk.PubcompEncode(buf)
+	case packets.Subscribe:
+		pk.FixedHeader.Qos = 1
+		return pk.SubscribeEncode(buf)
+	case packets.Unsubscribe:
+		pk.FixedHeader.Qos = 1
+		return pk.UnsubscribeEncode(buf)
+	case packets.Pingreq:
+		return pk.PingreqEncode(buf)
+	case packets.Auth:
+		return pk.AuthEncode(buf)
+	default:
+		return pk.DisconnectEncode(buf)
+	}
+}
+
+// readLength reads a variable byte integer.
+func readLength(in io.ByteReader) (int, error) {
+	n, _, err := packets.DecodeLength(in)
+	return n, err
 }
 
 // receive reads one packet; an error means that the broker closed the connection.

@@ -29,9 +29,17 @@ func limits() []limit {
 		{name: "broker.sessions", doc: "MQTT sessions, connected or not.", count: func(l *L) *int { return &l.Sessions }},
 		{name: "broker.subscriptions", doc: "Subscriptions of one client.", count: func(l *L) *int { return &l.Subscriptions }},
 		{name: "broker.inflight", doc: "Unacknowledged QoS 1 and 2 messages to or from one client.", count: func(l *L) *int { return &l.Inflight }},
-		{name: "broker.queue-messages", doc: "Messages that wait for one client.", count: func(l *L) *int { return &l.QueueMessages }},
-		{name: "broker.queue-bytes", doc: "Bytes that wait for one client.", count: func(l *L) *int { return &l.QueueBytes }},
-		{name: "broker.total-queue-bytes", doc: "Bytes that wait for all clients together.", count: func(l *L) *int { return &l.TotalQueueBytes }},
+		{name: "broker.keep-alive", doc: "Longest time that a client of MQTT 5 may be silent.", span: func(l *L) *time.Duration { return &l.KeepAlive }},
+		{name: "broker.subscription-bytes", doc: "Bytes of the filters of one client, with 400 for each.", count: func(l *L) *int { return &l.SubscriptionBytes }},
+		{name: "broker.total-subscription-bytes", doc: "Bytes of the filters of all clients.", count: func(l *L) *int { return &l.TotalSubscriptionBytes }},
+		{name: "broker.total-packet-bytes", doc: "Bytes of all large packets that are being read.", count: func(l *L) *int { return &l.TotalPacketBytes }},
+		{name: "broker.buffer-messages", doc: "Messages of QoS 0 that wait in memory for one client.", count: func(l *L) *int { return &l.BufferMessages }},
+		{name: "broker.buffer-bytes", doc: "Bytes that wait in memory for one client.", count: func(l *L) *int { return &l.BufferBytes }},
+		{name: "broker.total-buffer-bytes", doc: "Bytes that wait in memory for all clients together.", count: func(l *L) *int { return &l.TotalBufferBytes }},
+		{name: "broker.queue-messages", doc: "Messages of QoS 1 and 2 that wait on disk for one client.", count: func(l *L) *int { return &l.QueueMessages }},
+		{name: "broker.queue-bytes", doc: "Bytes that wait on disk for one client.", count: func(l *L) *int { return &l.QueueBytes }},
+		{name: "broker.queue-age", doc: "How long a message waits on disk for a client that is not connected.", span: func(l *L) *time.Duration { return &l.QueueAge }},
+		{name: "broker.total-queue-bytes", doc: "Bytes that wait on disk for all clients together.", count: func(l *L) *int { return &l.TotalQueueBytes }},
 		{name: "broker.local-messages", doc: "Messages that wait for one subscriber within the process (a mapping, a request).", count: func(l *L) *int { return &l.LocalMessages }},
 		{name: "broker.local-bytes", doc: "Bytes that wait for one subscriber within the process.", count: func(l *L) *int { return &l.LocalBytes }},
 		{name: "broker.retained-messages", doc: "Retained messages.", count: func(l *L) *int { return &l.RetainedMessages }},
@@ -56,9 +64,9 @@ func (x limit) set(l *broker.Limits, text string) error {
 		*x.span(l) = d
 		return nil
 	}
-	n, err := strconv.ParseInt(text, 10, 32)
+	n, err := strconv.ParseInt(text, 10, 41)
 	if err != nil || n <= 0 {
-		return spec.Errorf(spec.Invalid, "cannot set limit %s to %q: it is a whole number from 1 to 2147483647", x.name, text)
+		return spec.Errorf(spec.Invalid, "cannot set limit %s to %q: it is a whole number from 1 to 1099511627775", x.name, text)
 	}
 	*x.count(l) = int(n)
 	return nil

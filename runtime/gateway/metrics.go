@@ -30,6 +30,11 @@ func brokerMetrics() []brokerMetric {
 	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
 	return []brokerMetric{
 		{brokerDesc("clients", "MQTT clients that are connected."), gauge, func(s broker.Stats) int64 { return s.Clients }},
+		{brokerDesc("connections", "Network connections that are open, logged in or not."), gauge, func(s broker.Stats) int64 { return s.Connections }},
+		{brokerDesc("queued_messages", "Messages of QoS 1 and 2 that wait on disk."), gauge, func(s broker.Stats) int64 { return s.MessagesQueued }},
+		{brokerDesc("queued_bytes", "Bytes of messages that wait on disk."), gauge, func(s broker.Stats) int64 { return s.BytesQueued }},
+		{brokerDesc("journal_bytes", "Size of the journal on disk."), gauge, func(s broker.Stats) int64 { return s.JournalBytes }},
+		{brokerDesc("storage_failing", "1 while nothing is acknowledged because the disk fails or is full."), gauge, func(s broker.Stats) int64 { return whether(s.StorageError != "") }},
 		{brokerDesc("connects_total", "MQTT connections since the start."), counter, func(s broker.Stats) int64 { return s.ClientsTotal }},
 		{brokerDesc("subscriptions", "Subscriptions that stand."), gauge, func(s broker.Stats) int64 { return s.Subscriptions }},
 		{brokerDesc("retained_messages", "Retained messages."), gauge, func(s broker.Stats) int64 { return s.Retained }},
@@ -41,6 +46,13 @@ func brokerMetrics() []brokerMetric {
 		{brokerDesc("refused_total", "Connects, publishes and subscriptions that the policy refused."), counter, func(s broker.Stats) int64 { return s.Refused }},
 		{brokerDesc("panics_total", "Connections ended by a panic or a malformed packet."), counter, func(s broker.Stats) int64 { return s.Panics }},
 	}
+}
+
+func whether(set bool) int64 {
+	if set {
+		return 1
+	}
+	return 0
 }
 
 func abandonedDesc() *prometheus.Desc {

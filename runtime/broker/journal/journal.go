@@ -175,6 +175,9 @@ func (j *Journal) Room(ctx context.Context) error {
 	return nil
 }
 
+// HasRoom reports whether Room would return at once.
+func (j *Journal) HasRoom() bool { return !j.blocked.Load() }
+
 // gate sets blocked to what holds now. The caller has the lock.
 func (j *Journal) gate() {
 	blocked := j.failure != nil || j.full != nil || j.undone > int64(j.o.MaxPending)
