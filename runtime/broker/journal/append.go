@@ -11,7 +11,7 @@ const (
 	chunkBytes  = 1 << 20 // what is written with one call, at most, but for a record that is larger
 	commitBytes = 1 << 20 // so much pending is committed at once
 	commitAfter = 100 * time.Millisecond
-	keepChunks  = 8 // empty ones kept for later
+	keepChunks  = 16 // empty ones kept for later
 )
 
 // usage counts who refers to the records of a chunk or segment.

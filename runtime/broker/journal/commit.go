@@ -303,24 +303,24 @@ func (j *Journal) beginSpare(seg *segment, s *spare) error {
 	return faulty("write", seg.name, writeFull(seg.file, seg.encode(), 0))
 }
 
-// beginFile makes a new file. It and its name are on disk when this returns nil.
+// beginFile makes a new file. It and its name are on disk when this returns nil. A file that may be there, but not for
+// certain, is a segment without records, to be deleted before anything that it repeats.
 func (j *Journal) beginFile(seg *segment, chunks []*chunk) error {
 	seg.name = j.newName()
-	f, err := j.newFile(seg.name, func(f File) error { return j.fill(f, seg, chunks) })
-	if f == nil {
-		return err
-	}
+	f, there, err := j.newFile(seg.name, func(f File) error { return j.fill(f, seg, chunks) })
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	seg.file = f
-	seg.broken = err != nil
-	j.segments = append(j.segments, seg)
-	if err == nil {
-		seg.begun = true
-		j.active = seg
-		j.first = false
+	if there {
+		j.segments = append(j.segments, seg)
 	}
-	return err
+	if err != nil {
+		seg.broken = true
+		return err
+	}
+	seg.file, seg.begun = f, true
+	j.active = seg
+	j.first = false
+	return nil
 }
 
 func (j *Journal) fill(f File, seg *segment, chunks []*chunk) error {

@@ -67,9 +67,7 @@ func (j *Journal) load(replay Replay) error {
 		return nil
 	}
 	r := reader{j: j, replay: replay}
-	if err := r.last(); err != nil {
-		return err
-	}
+	r.last()
 	for i := range j.segments {
 		if err := r.segment(i); err != nil {
 			return err
@@ -121,7 +119,7 @@ func (j *Journal) identify(name string) error {
 		return errors.Join(f.Close(), j.o.FS.Remove(name))
 	}
 	if seg.header, ok = decodeHeader(head); !ok || seg.base < firstPosition || seg.size > headerBytes+endBytes+2*MaxRecord {
-		return errors.Join(j.setAside(seg), f.Close())
+		return errors.Join(seg.close(), j.setAside(seg))
 	}
 	if seg.version > version {
 		return errors.Join(spec.Errorf(spec.Invalid, "cannot read %q: its format is version %d, this release knows %d", name, seg.version, version).
@@ -148,7 +146,7 @@ func (j *Journal) chain() error {
 	var err error
 	for _, seg := range j.segments {
 		if n := len(kept); n > 0 && (seg.base < kept[n-1].base || seg.number == kept[n-1].number || seg.salt != kept[n-1].salt) {
-			err = errors.Join(err, j.setAside(seg), seg.close())
+			err = errors.Join(err, seg.close(), j.setAside(seg))
 			continue
 		}
 		kept = append(kept, seg)
@@ -168,19 +166,16 @@ type reader struct {
 }
 
 // last finds where the last segment's records end, and puts its last batch in flight.
-func (r *reader) last() error {
+func (r *reader) last() {
 	j := r.j
 	seg := j.segments[len(j.segments)-1]
-	buf, err := r.read(seg, max(0, seg.size-headerBytes))
-	if err != nil {
-		return err
-	}
+	buf := r.read(seg, seg.size-headerBytes)
 	batch, size, torn := j.codec.extent(seg.base, buf)
 	if torn {
-		lost := int64(len(buf) - size)
+		lost := int64(len(bytes.TrimRight(buf[size:], "\x00")))
 		j.stats.Torn += lost
 		j.log.Warn("the journal's end was being written when the power failed or the process ended: cut off what is not whole",
-			"file", seg.name, "offset", headerBytes+size, "bytes", lost)
+			"file", seg.name, "offset", headerBytes+size, "at most bytes", lost)
 	}
 	seg.end = seg.base + Position(batch)
 	j.durable.Store(uint64(seg.end))
@@ -190,7 +185,6 @@ func (r *reader) last() error {
 		j.flight = batchOf(c)
 		j.undone = int64(len(c.buf))
 	}
-	return nil
 }
 
 func batchOf(c *chunk) batch { return batch{chunks: []*chunk{c}, bytes: len(c.buf)} }
@@ -218,16 +212,30 @@ func (c codec) extent(base Position, buf []byte) (batch, size int, torn bool) {
 }
 
 // read returns n bytes of the segment from its base on, fewer if it has no more.
-func (r *reader) read(seg *segment, n int64) ([]byte, error) {
+func (r *reader) read(seg *segment, n int64) []byte {
 	n = min(n, max(0, seg.size-headerBytes))
 	if int64(cap(r.buf)) < n {
 		r.buf = make([]byte, n)
 	}
 	buf := r.buf[:n]
 	if _, err := seg.readAt(buf, seg.base); err != nil {
-		return nil, spec.Errorf(spec.Unavailable, "cannot read %q: %w", seg.name, err)
+		r.salvage(seg, buf, err)
 	}
-	return buf, nil
+	return buf
+}
+
+// salvage reads the parts of a segment that can be read; the others are zeros, which pass for no record.
+func (r *reader) salvage(seg *segment, buf []byte, cause error) {
+	const block = 4 << 10
+	lost := 0
+	for i := 0; i < len(buf); i += block {
+		part := buf[i:min(i+block, len(buf))]
+		if _, err := seg.readAt(part, seg.base+Position(i)); err != nil {
+			clear(part)
+			lost += len(part)
+		}
+	}
+	r.j.log.Error("the disk cannot read a segment of the journal", "file", seg.name, "bytes", lost, "error", cause)
 }
 
 // segment replays the i-th segment.
@@ -235,11 +243,8 @@ func (r *reader) segment(i int) error {
 	j := r.j
 	seg := j.segments[i]
 	want := int64(seg.end - seg.base)
-	buf, err := r.read(seg, want)
-	if err != nil {
-		return err
-	}
-	err = j.walk(seg, buf, func(at Position, body []byte) error { return r.one(&seg.usage, at, body) })
+	buf := r.read(seg, want)
+	err := j.walk(seg, buf, func(at Position, body []byte) error { return r.one(&seg.usage, at, body) })
 	if missing := want - int64(len(buf)); err == nil && missing > 0 {
 		j.damaged(seg, int64(len(buf)), missing, "records are missing")
 	}

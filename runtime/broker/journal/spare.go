@@ -44,9 +44,10 @@ func (j *Journal) prepare() error {
 		return nil
 	}
 	s := &spare{name: j.newName()}
-	if s.file, err = j.newFile(s.name, j.zero); err != nil {
-		if s.file != nil {
-			err = errors.Join(err, j.discard(s))
+	var there bool
+	if s.file, there, err = j.newFile(s.name, j.zero); err != nil {
+		if there {
+			err = errors.Join(err, faulty("remove", s.name, j.o.FS.Remove(s.name)))
 		}
 		return err
 	}
@@ -112,12 +113,8 @@ func (j *Journal) dropSpare() (bool, error) {
 	if s == nil {
 		return false, nil
 	}
-	err := j.discard(s)
+	err := errors.Join(faulty("close", s.name, s.file.Close()), faulty("remove", s.name, j.o.FS.Remove(s.name)))
 	return err == nil, err
-}
-
-func (j *Journal) discard(s *spare) error {
-	return errors.Join(faulty("close", s.name, s.file.Close()), faulty("remove", s.name, j.o.FS.Remove(s.name)))
 }
 
 // newName returns a name that no file of the journal has had.
@@ -129,22 +126,25 @@ func (j *Journal) newName() string {
 }
 
 // newFile makes a file under another name, fills and syncs it, and gives it its name, so
-// that it is there whole or not at all. With an error it may return the file: it has its name then, but perhaps
-// not for good.
-func (j *Journal) newFile(name string, fill func(File) error) (File, error) {
+// that it is there whole or not at all. It is closed meanwhile: some systems cannot rename
+// an open file. there reports, with an error, whether it has its name, and must be removed.
+func (j *Journal) newFile(name string, fill func(File) error) (f File, there bool, err error) {
 	fs, temp := j.o.FS, name+newSuffix
-	f, err := fs.Create(temp)
-	if err != nil {
-		return nil, faulty("create", temp, err)
+	if f, err = fs.Create(temp); err != nil {
+		return nil, false, faulty("create", temp, err)
 	}
 	if err = faulty("write", temp, fill(f)); err == nil {
 		err = faulty("sync", temp, f.Sync())
 	}
-	if err == nil {
+	if err = errors.Join(err, faulty("close", temp, f.Close())); err == nil {
 		err = faulty("rename", temp, fs.Rename(temp, name))
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close(), faulty("remove", temp, fs.Remove(temp)))
+		return nil, false, errors.Join(err, faulty("remove", temp, fs.Remove(temp)))
 	}
-	return f, faulty("sync", j.o.Dir, fs.SyncDir(j.o.Dir))
+	if err = faulty("sync", j.o.Dir, fs.SyncDir(j.o.Dir)); err != nil {
+		return nil, true, err
+	}
+	f, err = fs.Open(name)
+	return f, true, faulty("open", name, err)
 }

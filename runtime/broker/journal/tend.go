@@ -11,7 +11,7 @@ const (
 	tendEvery      = time.Second
 	fewSegments    = 4 // not compacted unless the disk is full
 	moveAtOnce     = 1 << 20
-	unmovableAgain = 10 * time.Second
+	unmovableAgain = time.Minute // after an attempt to compact a segment that left something in it
 )
 
 // tend deletes and compacts segments until ctx ends.
@@ -59,9 +59,6 @@ func (j *Journal) deleteOne() bool {
 	}
 	j.stats.Deleted++
 	j.mu.Unlock()
-	if err := seg.close(); err != nil {
-		j.report(err)
-	}
 	return true
 }
 
@@ -89,6 +86,9 @@ func (j *Journal) remove(seg *segment) error {
 	j.mu.Lock()
 	seg.broken = true // its name may be gone already when this is tried again
 	j.mu.Unlock()
+	if err := seg.close(); err != nil { // some systems cannot remove an open file
+		return err
+	}
 	if err := j.o.FS.Remove(seg.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return faulty("remove", seg.name, err)
 	}
@@ -104,15 +104,13 @@ func (j *Journal) compactOne(ctx context.Context) bool {
 	if seg == nil {
 		return false
 	}
-	if err := j.move(ctx, seg); err != nil {
-		if ctx.Err() == nil {
-			j.report(err)
-		}
-		return false
+	err := j.move(ctx, seg)
+	if err != nil && ctx.Err() == nil {
+		j.report(err)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if seg.live > 0 {
+	if err != nil || seg.live > 0 {
 		seg.retry = time.Now().Add(unmovableAgain)
 		return false
 	}
