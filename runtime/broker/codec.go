@@ -16,14 +16,8 @@ func (c *conn) decode(first byte, body []byte) (packets.Packet, error) {
 		return pk, err
 	}
 	pk.FixedHeader.Remaining = len(body)
-	if first>>4 == packets.Connect {
-		if err := checkConnectBody(body, c.version); err != nil {
-			return pk, err
-		}
-	} else if c.version == 5 {
-		if err := checkBody(first>>4, body); err != nil {
-			return pk, err
-		}
+	if err := checkBody(first>>4, body, c.version); err != nil {
+		return pk, err
 	}
 	err := guard(func() error { return decode(&pk, bytes.Clone(body)) })
 	return pk, err
@@ -77,4 +71,19 @@ func (c *conn) encode(pk packets.Packet) ([]byte, error) {
 		err = fmt.Errorf("cannot encode a packet of type %d", pk.FixedHeader.Type)
 	}
 	return buf.Bytes(), err
+}
+
+// withReason encodes a packet with a reason string, if that is not too large for the client
+// (MQTT 5.0, 3.2.2.3.9); nil where it is too large without it too.
+func (c *conn) withReason(pk packets.Packet, reason string) ([]byte, error) {
+	pk.Properties.ReasonString = reason
+	data, err := c.encode(pk)
+	if err != nil || c.maxPacket == 0 || len(data) <= c.maxPacket {
+		return data, err
+	}
+	pk.Properties.ReasonString = ""
+	if data, err = c.encode(pk); len(data) > c.maxPacket {
+		return nil, err
+	}
+	return data, err
 }

@@ -392,10 +392,7 @@ func (c *conn) sayFarewell() error {
 		return nil // CONNACK has told who is not let in
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: code.Code}
-	if c.maxPacket == 0 || c.maxPacket > 128 {
-		pk.Properties.ReasonString = code.Reason
-	}
-	data, err := c.encode(pk)
+	data, err := c.withReason(pk, code.Reason)
 	if err != nil {
 		return err
 	}

@@ -76,6 +76,7 @@ func (c *conn) accept(ctx context.Context, pk packets.Packet) error {
 		return err
 	}
 	c.user, c.client = string(pk.Connect.Username), strings.Clone(pk.Connect.ClientIdentifier) // not the packet whose part it is
+	c.maxPacket = int(pk.Properties.MaximumPacketSize)
 	var err error
 	if c.credential, err = c.login(ctx, c.user, string(pk.Connect.Password)); err != nil {
 		return err
@@ -96,7 +97,6 @@ func (c *conn) settings(pk *packets.Packet) {
 	if c.version == 5 && (c.keepAlive == 0 || c.keepAlive > c.b.limits.KeepAlive) {
 		c.keepAlive, c.serverKeepAlive = c.b.limits.KeepAlive, true
 	}
-	c.maxPacket = int(p.MaximumPacketSize)
 	c.window = min(cmp.Or(int(p.ReceiveMaximum), math.MaxUint16), c.b.limits.Inflight)
 	c.aliasesOut = min(p.TopicAliasMaximum, aliasMaximum)
 	c.problems = !p.RequestProblemInfoFlag || p.RequestProblemInfo == 1
@@ -123,8 +123,6 @@ func checkConnect(pk *packets.Packet) error {
 		return packets.ErrProtocolViolationFlagNoUsername
 	case pk.ProtocolVersion < 5 && p.ClientIdentifier == "" && (!p.Clean || pk.ProtocolVersion == 3):
 		return packets.ErrClientIdentifierNotValid
-	case pk.Properties.AuthenticationMethod != "":
-		return packets.ErrBadAuthenticationMethod
 	}
 	return nil
 }
@@ -180,7 +178,7 @@ func newWill(as string, pk *packets.Packet) *will {
 		return nil
 	}
 	m := &message{Message: Message{Topic: p.WillTopic, Payload: p.WillPayload, QoS: p.WillQos, Retain: p.WillRetain}}
-	m.props = forwarded(&p.WillProperties)
+	m.props = willProperties(&p.WillProperties)
 	return &will{
 		as: as, msg: m, delay: time.Duration(p.WillProperties.WillDelayInterval) * time.Second,
 		lifetime: time.Duration(p.WillProperties.MessageExpiryInterval) * time.Second,
@@ -220,9 +218,8 @@ func (c *conn) refuse(err error) error {
 		code = v3
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Connack}, ReasonCode: code.Code}
-	pk.Properties.ReasonString = code.Reason
-	data, encodeErr := c.encode(pk)
-	if encodeErr != nil {
+	data, encodeErr := c.withReason(pk, code.Reason)
+	if encodeErr != nil || data == nil {
 		return errors.Join(err, encodeErr)
 	}
 	if deadlineErr := c.setDeadlines(c.net.SetWriteDeadline, time.Now().Add(farewell)); deadlineErr != nil {
@@ -268,6 +265,9 @@ func (c *conn) sendConnack(ctx context.Context) error {
 	data, err := c.encode(pk)
 	if err != nil {
 		return err
+	}
+	if c.maxPacket > 0 && len(data) > c.maxPacket {
+		return errors.New("the client takes no packet as large as CONNACK")
 	}
 	if at := c.b.sessionRecord(c.session); !c.b.onDisk(at) {
 		if err := c.b.journal.Await(ctx, at); err != nil {

@@ -244,16 +244,22 @@ func (c *conn) decodeAck(kind byte, body []byte) (id uint16, reason byte, err er
 	return binary.BigEndian.Uint16(body), reason, nil
 }
 
-// knownReason reports whether an acknowledgement may have the reason code (MQTT 5.0, 3.4.2.1 to 3.7.2.1).
+// knownReason reports whether a client's packet may have the reason code (MQTT 5.0, 3.4.2.1
+// to 3.7.2.1, and 3.14.2.1).
 func knownReason(kind, reason byte) bool {
 	const (
 		first  = "\x00\x10\x80\x83\x87\x90\x91\x97\x99"
 		second = "\x00\x92"
+		last   = "\x00\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99"
 	)
-	if kind == packets.Puback || kind == packets.Pubrec {
-		return strings.IndexByte(first, reason) >= 0
+	known := first
+	switch kind {
+	case packets.Pubrel, packets.Pubcomp:
+		known = second
+	case packets.Disconnect:
+		known = last
 	}
-	return strings.IndexByte(second, reason) >= 0
+	return strings.IndexByte(known, reason) >= 0
 }
 
 // acknowledge handles the four packets that move QoS 1 and 2 messages on.

@@ -14,7 +14,7 @@ import (
 // shared by all who get it and never changed.
 type message struct {
 	Message
-	props    []byte      // the properties that go on to subscribers, as MQTT 5 writes them; see forwarded
+	props    []byte      // the properties that go on to subscribers, as MQTT 5 writes them; see properties
 	expires  time.Time   // zero: never
 	from     *subscriber // the publishing session, for no-local; nil in process
 	borrowed bool        // Payload and props are the reader's buffer, valid while it is routed
@@ -42,12 +42,12 @@ func (m *message) keep() *message {
 
 func (m *message) expired(now time.Time) bool { return !m.expires.IsZero() && !now.Before(m.expires) }
 
-// expiry returns the message expiry interval to send, in seconds; 0 for none.
-func (m *message) expiry() uint32 {
+// expiry returns the message expiry interval to send, in seconds, if there is one.
+func (m *message) expiry() (seconds uint32, ok bool) {
 	if m.expires.IsZero() {
-		return 0
+		return 0, false
 	}
-	return uint32(max(1, time.Until(m.expires).Round(time.Second)/time.Second))
+	return uint32(max(0, time.Until(m.expires).Round(time.Second)/time.Second)), true
 }
 
 // messageBytes is what a message costs beside its topic and payload.
@@ -80,8 +80,8 @@ const (
 	propUser            = 0x26
 )
 
-// forwarded writes the properties of a will that go on to subscribers (MQTT 5.0, 3.3.2.3).
-func forwarded(p *packets.Properties) []byte {
+// willProperties writes the properties of a will that go on to subscribers (MQTT 5.0, 3.3.2.3).
+func willProperties(p *packets.Properties) []byte {
 	var out []byte
 	if p.PayloadFormatFlag {
 		out = append(out, propPayloadFormat, p.PayloadFormat)
@@ -150,10 +150,11 @@ func encodePublish(out []byte, m *message, f publishFrame) frame {
 	if f.qos > 0 {
 		length += 2
 	}
-	expiry := uint32(0)
+	var expiry uint32
+	var expires bool
 	if f.version == 5 {
-		expiry = m.expiry()
-		props = f.propertiesLen(m, expiry)
+		expiry, expires = m.expiry()
+		props = f.propertiesLen(m, expires)
 		length += varintLen(props) + props
 	}
 	start := len(out)
@@ -165,14 +166,14 @@ func encodePublish(out []byte, m *message, f publishFrame) frame {
 		out = append(out, 0, 0)
 	}
 	if f.version == 5 {
-		out = f.appendProperties(appendVarint(out, props), m, expiry)
+		out = f.appendProperties(appendVarint(out, props), m, expiry, expires)
 	}
 	return frame{append(out, m.Payload...)[start:], id}
 }
 
-func (f *publishFrame) propertiesLen(m *message, expiry uint32) int {
+func (f *publishFrame) propertiesLen(m *message, expires bool) int {
 	n := len(m.props)
-	if expiry > 0 {
+	if expires {
 		n += 5
 	}
 	if f.alias > 0 {
@@ -184,8 +185,8 @@ func (f *publishFrame) propertiesLen(m *message, expiry uint32) int {
 	return n
 }
 
-func (f *publishFrame) appendProperties(out []byte, m *message, expiry uint32) []byte {
-	if expiry > 0 {
+func (f *publishFrame) appendProperties(out []byte, m *message, expiry uint32, expires bool) []byte {
+	if expires {
 		out = binary.BigEndian.AppendUint32(append(out, propExpiry), expiry)
 	}
 	if f.alias > 0 {
@@ -292,7 +293,7 @@ type incoming struct {
 func decodePublish(first byte, body []byte, version byte) (p incoming, err error) {
 	p.qos, p.retain, p.dup = first>>1&3, first&flagRetain != 0, first&flagDup != 0
 	if p.qos > 2 || p.dup && p.qos == 0 {
-		return p, packets.ErrProtocolViolationQosOutOfRange
+		return p, packets.ErrMalformedFlags
 	}
 	c := cursor{rest: body}
 	p.topic = c.string()

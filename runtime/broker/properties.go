@@ -51,7 +51,10 @@ func checkProperties(all []byte) error {
 	if c.bad {
 		return packets.ErrMalformedPacket
 	}
-	if seen&(1<<propAuthData) != 0 && seen&(1<<propAuthMethod) == 0 {
+	switch {
+	case seen&(1<<propAuthMethod) != 0:
+		return packets.ErrBadAuthenticationMethod // none is supported (MQTT 5.0, 4.12)
+	case seen&(1<<propAuthData) != 0:
 		return packets.ErrProtocolViolation // MQTT 5.0, 3.1.2.11.10
 	}
 	return nil
@@ -132,19 +135,67 @@ func (c *cursor) connectProperties(version byte) error {
 	return checkProperties(c.take(c.varint()))
 }
 
-// checkBody checks the properties of a packet of MQTT 5 that the codec then decodes.
-func checkBody(kind byte, body []byte) error {
+// checkBody checks what the codec does not of a packet that it then decodes.
+func checkBody(kind byte, body []byte, version byte) error {
 	c := cursor{rest: body}
 	switch kind {
+	case packets.Connect:
+		return checkConnectBody(body, version)
 	case packets.Subscribe, packets.Unsubscribe:
-		c.uint16() // the packet id
-	case packets.Disconnect, packets.Auth:
-		c.byte() // the reason
+		return c.checkFilters(kind, version)
+	case packets.Disconnect:
+		if len(body) > 0 && !knownReason(kind, c.byte()) {
+			return packets.ErrMalformedPacket
+		}
 	default:
 		c.take(3) // packet id and reason
 	}
 	if len(c.rest) == 0 {
 		return nil // shorter forms leave the properties out
 	}
-	return checkProperties(c.take(c.varint()))
+	if version < 5 {
+		return packets.ErrMalformedPacket
+	}
+	return c.lastProperties()
+}
+
+// lastProperties are the end of their packet.
+func (c *cursor) lastProperties() error {
+	all := c.take(c.varint())
+	if c.bad || len(c.rest) > 0 {
+		return packets.ErrMalformedPacket
+	}
+	return checkProperties(all)
+}
+
+// checkFilters checks SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0, 3.8 and 3.10).
+func (c *cursor) checkFilters(kind, version byte) error {
+	c.uint16() // the packet id
+	if version == 5 {
+		all := c.take(c.varint())
+		if c.bad {
+			return packets.ErrMalformedPacket
+		}
+		if err := checkProperties(all); err != nil {
+			return err
+		}
+	}
+	reserved := byte(0xFC)
+	if version == 5 {
+		reserved = 0xC0
+	}
+	for len(c.rest) > 0 && !c.bad {
+		if err := checkText(c.string()); err != nil {
+			return err
+		}
+		if kind == packets.Subscribe {
+			if options := c.byte(); options&reserved != 0 || options&3 == 3 {
+				return packets.ErrMalformedPacket
+			}
+		}
+	}
+	if c.bad {
+		return packets.ErrMalformedPacket
+	}
+	return nil
 }

@@ -63,7 +63,7 @@ func (r *reader) packet(limit int) (first byte, body []byte, err error) {
 		switch {
 		case err != nil:
 			return 0, nil, err
-		case header > 0 && length > limit:
+		case header > 0 && total > limit:
 			return 0, nil, packets.ErrPacketTooLarge
 		case header > 0 && total <= r.w-r.r:
 			body := r.buf[r.r+header : r.r+total]
@@ -109,7 +109,7 @@ func checkFlags(first byte) error {
 		return packets.ErrMalformedPacket
 	case packets.Publish:
 		if first>>1&3 == 3 {
-			return packets.ErrProtocolViolationQosOutOfRange
+			return packets.ErrMalformedFlags
 		}
 	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
 		if first&15 != 2 {
@@ -134,12 +134,14 @@ func (r *reader) large(length int) ([]byte, error) {
 		return nil, err
 	}
 	r.giveBack = back
-	body := make([]byte, length)
-	n := copy(body, head)
-	for n < length {
-		m, err := r.nc.Read(body[n:])
-		r.counter.Add(int64(m))
-		n += m
+	body := append(make([]byte, 0, min(length, readAhead)), head...)
+	for len(body) < length {
+		if len(body) == cap(body) { // as it comes, not on the client's word
+			body = append(make([]byte, 0, min(length, 2*cap(body))), body...)
+		}
+		n, err := r.nc.Read(body[len(body):cap(body)])
+		r.counter.Add(int64(n))
+		body = body[:len(body)+n]
 		if err != nil {
 			return nil, err
 		}

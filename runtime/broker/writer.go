@@ -411,8 +411,11 @@ func (c *conn) resend() (load []stored) {
 			c.b.settle(c.session, o.at, o.seq)
 			box.inflight.remove(box.sent)
 			continue
-		default:
-			c.encodeDelivery(&o.delivery, nil, o.dup)
+		case !c.encodeDelivery(&o.delivery, nil, o.dup):
+			c.b.drop(&c.session.subscriber, o.msg, "the client takes no packet so large")
+			c.b.settle(c.session, o.at, o.seq)
+			box.inflight.remove(box.sent)
+			continue
 		}
 		o.sent = true
 		box.sentSeq = max(box.sentSeq, o.seq)
