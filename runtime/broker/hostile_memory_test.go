@@ -40,7 +40,7 @@ func hugePackets(t testing.TB, s *site) {
 		}
 		return nil
 	})
-	s.hold(t, 4<<20, "nothing of them")
+	s.hold(t, buffers, "nothing of them but buffers")
 }
 
 // Packets as large as allowed, that all lack their last byte.
@@ -48,7 +48,7 @@ func unfinishedPackets(t testing.TB, s *site) {
 	const n = 100
 	connect := encoded(t, s.connectPacket("attacker", ""))
 	size := s.limits.PacketBytes - 16
-	packet := appendLength([]byte{0x30}, size)
+	packet := stormLength([]byte{0x30}, size)
 	packet = append(packet, make([]byte, size-1)...)
 	s.attack(t, n, n, func(_ int, nc net.Conn) error {
 		if _, err := connected(nc, connect); err != nil {
@@ -83,7 +83,7 @@ func aliases(t testing.TB, s *site) {
 	var packet []byte
 	for alias := byte(1); alias <= aliasMaximum; alias++ {
 		topic := fmt.Sprintf("attack/%d/%s", alias, long)
-		packet = appendLength(append(packet, 0x30), 2+len(topic)+1+3)
+		packet = stormLength(append(packet, 0x30), 2+len(topic)+1+3)
 		packet = append(append(packet, byte(len(topic)>>8), byte(len(topic))), topic...)
 		packet = append(packet, 3, 0x23, 0, alias)
 	}
@@ -134,7 +134,7 @@ func manyProperties(t testing.TB, s *site) {
 		t.Error(err)
 	}
 	pk = packets.Packet{}
-	s.hold(t, 2<<20, "nothing of them, and what a client's buffers keep")
+	s.hold(t, buffers, "nothing of them, and what a client's buffers keep")
 }
 
 // A queue is bounded by what it holds, not by payloads alone.

@@ -84,7 +84,7 @@ func subscribeStorm(each int) func(testing.TB, *site) {
 		s.hold(t, n*perSubscription, "800 bytes for each")
 		_ = s.dialled[0].Close()
 		eventually(t, "the subscriptions to go", func() bool { return s.Stats().Subscriptions == 1 })
-		s.hold(t, 1<<20, "nothing of them")
+		s.hold(t, buffers, "nothing of them but buffers")
 	}
 }
 
@@ -120,7 +120,7 @@ func deepStorm(t testing.TB, s *site) {
 			}
 		}
 	})
-	s.hold(t, len(filters)*(perSubscription+4<<10), "a filter of up to 2 KiB for each subscription, and its place")
+	s.hold(t, len(filters)*(perSubscription+4<<10)+buffers, "a filter of up to 2 KiB for each subscription, and its place")
 }
 
 // Filters that take either way at each of 1,000 levels, and a topic that matches all: a match must
@@ -145,7 +145,7 @@ func branchingStorm(t testing.TB, s *site) {
 	})
 	clear(filters)
 	data = nil
-	s.hold(t, 1000*(perSubscription+4<<10), "2 KiB of filter, twice, for each subscription, and its place")
+	s.hold(t, 1000*(perSubscription+4<<10)+buffers, "2 KiB of filter, twice, for each subscription, its place, and buffers")
 }
 
 // 1,000 clients with two subscriptions each that match the same topic.
@@ -180,7 +180,7 @@ func retainedScans(t testing.TB, s *site) {
 	const topics = 100_000
 	var flood []byte
 	for i := range topics {
-		flood = appendPublish(flood, 0x31, fmt.Sprintf("attack/%d/%d", i%100, i), 0, "x")
+		flood = stormPublish(flood, 0x31, fmt.Sprintf("attack/%d/%d", i%100, i), 0, "x")
 	}
 	s.asAttacker(t, func(nc net.Conn) error {
 		return exchange(nc, append(flood, 0xC0, 0), packets.Pingresp, 1)
@@ -235,7 +235,7 @@ func unsubscribeStorm(t testing.TB, s *site) {
 	}
 	clear(filters)
 	data, leave = nil, nil
-	s.hold(t, 2<<20, "nothing of them")
+	s.hold(t, buffers, "nothing of them but buffers")
 }
 
 // The largest packet with the smallest filters: each takes four bytes there, and many more decoded.
@@ -244,7 +244,7 @@ func manyFilters(t testing.TB, s *site) {
 	for len(body) < s.limits.PacketBytes-8 {
 		body = append(body, 0, 1, 'x', 0)
 	}
-	packet := append(appendLength([]byte{0x82}, len(body)), body...)
+	packet := append(stormLength([]byte{0x82}, len(body)), body...)
 	connect := encoded(t, s.connectPacket("attacker", ""))
 	s.attack(t, 8, 2, func(_ int, nc net.Conn) error {
 		if _, err := connected(nc, connect); err != nil {
@@ -260,10 +260,10 @@ func manyFilters(t testing.TB, s *site) {
 		}
 	})
 	packet = nil
-	s.hold(t, 8<<20, "nothing of them")
+	s.hold(t, buffers, "nothing of them but buffers")
 }
 
-func appendLength(data []byte, n int) []byte {
+func stormLength(data []byte, n int) []byte {
 	for n > 127 {
 		data = append(data, byte(n)|0x80)
 		n >>= 7
@@ -271,13 +271,13 @@ func appendLength(data []byte, n int) []byte {
 	return append(data, byte(n))
 }
 
-// appendPublish appends a PUBLISH of MQTT 5 without properties; id is left out at QoS 0.
-func appendPublish(data []byte, first byte, topic string, id uint16, payload string) []byte {
+// stormPublish appends a PUBLISH of MQTT 5 without properties; id is left out at QoS 0.
+func stormPublish(data []byte, first byte, topic string, id uint16, payload string) []byte {
 	n := 2 + len(topic) + 1 + len(payload)
 	if first&6 != 0 {
 		n += 2
 	}
-	data = appendLength(append(data, first), n)
+	data = stormLength(append(data, first), n)
 	data = append(append(data, byte(len(topic)>>8), byte(len(topic))), topic...)
 	if first&6 != 0 {
 		data = append(data, byte(id>>8), byte(id))

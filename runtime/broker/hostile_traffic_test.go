@@ -48,7 +48,7 @@ func slowReaders(qos byte) func(testing.TB, *site) {
 		batch := make([]byte, 0, 110<<10)
 		kind, answers := byte(packets.Pingresp), 1
 		for i := range 100 {
-			batch = appendPublish(batch, 0x30|qos<<1, "attack/flood", uint16(i+1), payload)
+			batch = stormPublish(batch, 0x30|qos<<1, "attack/flood", uint16(i+1), payload)
 		}
 		if qos == 0 {
 			batch = append(batch, 0xC0, 0)
@@ -66,7 +66,7 @@ func slowReaders(qos byte) func(testing.TB, *site) {
 		if s.Stats().MessagesDropped == 0 {
 			t.Error("nothing was dropped, so nobody was slow")
 		}
-		s.hold(t, readers*(1<<20+256<<10), "the queue's bound of 1 MiB for each, and what is being written")
+		s.hold(t, readers*(1<<20+256<<10)+buffers, "the queue's bound of 1 MiB for each, and what is being written")
 	}
 }
 
@@ -79,7 +79,7 @@ func topicFlood(first byte, prefix string, retained int64) func(testing.TB, *sit
 			for from := 0; from < n; from += each {
 				batch = batch[:0]
 				for i := range each {
-					batch = appendPublish(batch, first, fmt.Sprintf("%s/%d/a/topic/of/some/length/%d", prefix, i%7, from+i), 0, "x")
+					batch = stormPublish(batch, first, fmt.Sprintf("%s/%d/a/topic/of/some/length/%d", prefix, i%7, from+i), 0, "x")
 				}
 				if err := exchange(nc, append(batch, 0xC0, 0), packets.Pingresp, 1); err != nil {
 					return err
@@ -111,12 +111,12 @@ func allPacketIDs(t testing.TB, s *site) {
 	s.asAttacker(t, func(nc net.Conn) error {
 		var batch []byte
 		for id := 1; id <= math.MaxUint16; id++ {
-			batch = appendPublish(batch, 0x34, "attack/a", uint16(id), "x")
+			batch = stormPublish(batch, 0x34, "attack/a", uint16(id), "x")
 		}
 		if err := exchange(nc, batch, packets.Pubrec, math.MaxUint16); err != nil {
 			return err
 		}
-		return exchange(nc, appendPublish(nil, 0x3C, "attack/a", 1, "x"), packets.Pubrec, 1) // again
+		return exchange(nc, stormPublish(nil, 0x3C, "attack/a", 1, "x"), packets.Pubrec, 1) // again
 	})
 	if err := awaitAll(s.dialled[0], packets.Publish, math.MaxUint16); err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func tooManyPacketIDs(t testing.TB, s *site) {
 	s.asAttacker(t, func(nc net.Conn) error {
 		var batch []byte
 		for id := 1; id <= s.limits.Inflight+1; id++ {
-			batch = appendPublish(batch, 0x34, "attack/a", uint16(id), "x")
+			batch = stormPublish(batch, 0x34, "attack/a", uint16(id), "x")
 		}
 		if _, err := nc.Write(batch); err != nil {
 			return err
@@ -142,7 +142,7 @@ func tooManyPacketIDs(t testing.TB, s *site) {
 		}
 		return nil
 	})
-	s.hold(t, 1<<20, "nothing of it")
+	s.hold(t, buffers, "nothing of it but buffers")
 }
 
 // Pings by one who reads the answers, and by one who does not.
@@ -170,7 +170,7 @@ func pings(t testing.TB, s *site) {
 		})
 		return errors.Join(nc.Close(), closedOnly(<-writing))
 	})
-	s.hold(t, 2<<20, "answers that wait, of which there is a bound")
+	s.hold(t, buffers, "answers that wait, of which there is a bound, and buffers")
 }
 
 // closedOnly is nil where a write ended because its connection did.
