@@ -74,18 +74,6 @@ func errWaiting(what string, why, ctx error) error {
 	return spec.Errorf(spec.Unavailable, "%s: %s: %w", what, why.Error(), ctx)
 }
 
-// readFull reads len(buf) bytes; a file that ends before that is io.ErrUnexpectedEOF.
-func readFull(f File, buf []byte, at int64) error {
-	n, err := f.ReadAt(buf, at)
-	if n == len(buf) {
-		return nil
-	}
-	if err == nil || errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
-}
-
 // writeFull writes all of buf.
 func writeFull(f File, buf []byte, at int64) error {
 	n, err := f.WriteAt(buf, at)

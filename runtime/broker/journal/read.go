@@ -43,14 +43,13 @@ func (j *Journal) readSegment(seg *segment, at Position, limit int64) ([]byte, e
 		small = new([smallRead]byte)
 	}
 	defer j.small.Put(small)
-	buf := small[:min(smallRead, limit)]
-	if err := read(seg, buf, at); err != nil {
+	buf, err := read(seg, small[:min(smallRead, limit)], at)
+	if err != nil {
 		return nil, err
 	}
 	if len(buf) >= frameBytes {
 		if size := int64(binary.LittleEndian.Uint32(buf[4:])) + frameBytes - 1; size > int64(len(buf)) && size <= limit {
-			buf = make([]byte, size)
-			if err := read(seg, buf, at); err != nil {
+			if buf, err = read(seg, make([]byte, size), at); err != nil {
 				return nil, err
 			}
 		}
@@ -65,12 +64,13 @@ func (j *Journal) readSegment(seg *segment, at Position, limit int64) ([]byte, e
 	return body, nil
 }
 
-func read(seg *segment, buf []byte, at Position) error {
-	ok, err := seg.readAt(buf, at)
+// read returns what the file has of buf.
+func read(seg *segment, buf []byte, at Position) ([]byte, error) {
+	n, ok, err := seg.readAt(buf, at)
 	if !ok {
-		return spec.Errorf(spec.NotFound, "it was deleted")
+		return nil, spec.Errorf(spec.NotFound, "its file is closed")
 	}
-	return err
+	return buf[:n], err
 }
 
 // readPending reads what is not durable. The caller has the lock.

@@ -44,8 +44,10 @@ func Open(o Options, replay Replay) (*Journal, error) {
 			j.failed(err)
 		}
 	}
+	if len(j.flight.chunks) > 0 {
+		signal(j.wake)
+	}
 	j.gate()
-	signal(j.wake)
 	signal(j.dead)
 	return j, nil
 }
@@ -110,15 +112,15 @@ func (j *Journal) identify(name string) error {
 		return errors.Join(spec.Errorf(spec.Unavailable, "cannot open the journal: %w", err), f.Close())
 	}
 	head := make([]byte, headerBytes)
-	err = readFull(f, head, 0)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return errors.Join(spec.Errorf(spec.Unavailable, "cannot read %q: %w", name, err), f.Close())
 	}
-	var ok bool
-	if err == nil && bytes.Equal(head, make([]byte, headerBytes)) { // a spare
+	if n == headerBytes && bytes.Equal(head, make([]byte, headerBytes)) { // a spare
 		return errors.Join(f.Close(), j.o.FS.Remove(name))
 	}
-	if seg.header, ok = decodeHeader(head); !ok || seg.base < firstPosition || seg.size > headerBytes+endBytes+2*MaxRecord {
+	var ok bool
+	if seg.header, ok = decodeHeader(head[:n]); !ok || seg.base < firstPosition || seg.size > headerBytes+endBytes+2*MaxRecord {
 		return errors.Join(seg.close(), j.setAside(seg))
 	}
 	if seg.version > version {
@@ -218,10 +220,12 @@ func (r *reader) read(seg *segment, n int64) []byte {
 		r.buf = make([]byte, n)
 	}
 	buf := r.buf[:n]
-	if _, err := seg.readAt(buf, seg.base); err != nil {
+	got, _, err := seg.readAt(buf, seg.base)
+	if err != nil {
 		r.salvage(seg, buf, err)
+		return buf
 	}
-	return buf
+	return buf[:got]
 }
 
 // salvage reads the parts of a segment that can be read; the others are zeros, which pass for no record.
@@ -230,7 +234,7 @@ func (r *reader) salvage(seg *segment, buf []byte, cause error) {
 	lost := 0
 	for i := 0; i < len(buf); i += block {
 		part := buf[i:min(i+block, len(buf))]
-		if _, err := seg.readAt(part, seg.base+Position(i)); err != nil {
+		if _, _, err := seg.readAt(part, seg.base+Position(i)); err != nil {
 			clear(part)
 			lost += len(part)
 		}

@@ -2,8 +2,10 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"path/filepath"
 	"sync"
 	"time"
@@ -81,14 +83,18 @@ type segment struct {
 
 func (s *segment) offset(at Position) int64 { return headerBytes + int64(at-s.base) }
 
-// readAt fills buf with the bytes from at on; false when the file is closed.
-func (s *segment) readAt(buf []byte, at Position) (bool, error) {
+// readAt reads from at on until buf is full or the file ends; ok is false when the file is closed.
+func (s *segment) readAt(buf []byte, at Position) (n int, ok bool, err error) {
 	s.open.RLock()
 	defer s.open.RUnlock()
 	if s.file == nil {
-		return false, nil
+		return 0, false, nil
 	}
-	return true, readFull(s.file, buf, s.offset(at))
+	n, err = s.file.ReadAt(buf, s.offset(at))
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, true, err
 }
 
 // close waits for those who read.

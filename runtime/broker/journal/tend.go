@@ -146,11 +146,13 @@ func (j *Journal) compactable() *segment {
 // move has the owner move each record of the segment, in portions that are made durable one by one.
 func (j *Journal) move(ctx context.Context, seg *segment) error {
 	buf := make([]byte, seg.end-seg.base)
-	if _, err := seg.readAt(buf, seg.base); err != nil {
+	n, _, err := seg.readAt(buf, seg.base)
+	if err != nil {
 		return faulty("read", seg.name, err)
 	}
+	buf = buf[:n] // Open has said so if that is less
 	moved := 0
-	err := j.walk(seg, buf, func(at Position, body []byte) error {
+	err = j.walk(seg, buf, func(at Position, body []byte) error {
 		j.o.Move(at, body)
 		if moved += len(body); moved < moveAtOnce {
 			return nil

@@ -277,7 +277,7 @@ func (h *faultyFile) remember(at int64, n int) error {
 		return nil
 	}
 	old := make([]byte, n)
-	if _, err := h.File.ReadAt(old, at); err != nil && !errors.Is(err, io.EOF) {
+	if _, err := h.ReadAt(old, at); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	h.mu.Lock()
