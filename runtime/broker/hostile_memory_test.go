@@ -14,7 +14,7 @@ func memoryStorms() []storm {
 		{name: "large packets without an end", run: unfinishedPackets},
 		{name: "topic aliases", run: aliases},
 		{name: "10,000 user properties", run: manyProperties},
-		{name: "properties in a slow reader's queue", limits: Limits{QueueBytes: 1 << 20}, run: queuedProperties},
+		{name: "properties in a slow reader's queue", limits: Limits{QueueBytes: 1 << 20, BufferBytes: 1 << 20}, run: queuedProperties},
 		{name: "retained properties", limits: Limits{RetainedBytes: 4 << 20}, run: retainedProperties},
 	}
 }

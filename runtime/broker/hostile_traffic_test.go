@@ -13,7 +13,7 @@ import (
 )
 
 func trafficStorms() []storm {
-	small := Limits{QueueMessages: 1000, QueueBytes: 1 << 20}
+	small := Limits{QueueMessages: 1000, QueueBytes: 1 << 20, BufferMessages: 1000, BufferBytes: 1 << 20}
 	return []storm{
 		{name: "slow readers at QoS 0", limits: small, run: slowReaders(0)},
 		{name: "slow readers at QoS 1", limits: small, run: slowReaders(1)},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"runtime"
 	"slices"
@@ -77,7 +78,8 @@ func BenchmarkStorm(b *testing.B) {
 // weather lets the storm run over a new broker and returns what the witnesses saw.
 func (st *storm) weather(t testing.TB) latencies {
 	ids := append([]spec.Identity{identityOf("witness", "rw witness"), identityOf("attacker", "rw attack/#")}, st.ids...)
-	opts := Options{Dir: t.TempDir(), Limits: st.limits}
+	panicked := panics{new(atomic.Pointer[string])}
+	opts := Options{Dir: t.TempDir(), Limits: st.limits, Log: slog.New(panicked)}
 	s := &site{}
 	if st.login {
 		opts.Login = s.realLogin(t, ids)
@@ -95,6 +97,9 @@ func (st *storm) weather(t testing.TB) latencies {
 		return s.Stats().Clients == 0 && runtime.NumGoroutine() <= goroutines
 	})
 	s.stop()
+	if stack := panicked.stack.Load(); stack != nil {
+		t.Errorf("a panic: %s", *stack)
+	}
 	return l
 }
 
