@@ -28,12 +28,13 @@ type drive struct {
 
 	crashes bool // the broker may have forgotten, when it is back, what it had sent
 
-	inboxes    []*inbox
-	publishers sync.WaitGroup
-	others     sync.WaitGroup
-	stopping   chan struct{} // closed: publishers publish nothing new
-	finishing  chan struct{} // closed: all is published and acknowledged
-	stopOnce   sync.Once
+	inboxes     []*inbox
+	subscribing sync.WaitGroup // receivers that have no SUBACK yet
+	publishers  sync.WaitGroup
+	others      sync.WaitGroup
+	stopping    chan struct{} // closed: publishers publish nothing new
+	finishing   chan struct{} // closed: all is published and acknowledged
+	stopOnce    sync.Once
 
 	reconnects, rounds atomic.Int64 // of all clients; of the churners
 
@@ -178,6 +179,15 @@ func (d *drive) ahead() bool {
 		}
 	}
 	return false
+}
+
+// wanted reports whether a publisher of so many messages, 0 for any number until the run
+// stops, has another one to publish.
+func (d *drive) wanted(limit, sent int) bool {
+	if d.ctx.Err() != nil {
+		return false
+	}
+	return sent < limit || limit == 0 && !closed(d.stopping)
 }
 
 // everything is an inbox's share: all streams.

@@ -55,6 +55,7 @@ func (d *drive) publish(p *publisher) {
 func (p *publisher) name() string { return fmt.Sprintf("publisher-%d", p.id) }
 
 func (p *publisher) run() {
+	p.d.subscribing.Wait()
 	for !p.finished() {
 		o := greeting{client: p.name(), version: p.version, expiry: 3600}
 		l, done, ok := p.d.connect(o, p.links+1)
@@ -73,7 +74,7 @@ func (p *publisher) run() {
 
 // more reports whether there is a message to publish.
 func (p *publisher) more() bool {
-	return (p.limit == 0 || p.sent < p.limit) && !closed(p.d.stopping)
+	return p.d.wanted(p.limit, p.sent)
 }
 
 func (p *publisher) finished() bool { return !p.more() && len(p.pending) == 0 }
@@ -208,9 +209,10 @@ func (d *drive) publishLocally(p *localPublisher) {
 }
 
 func (p *localPublisher) run() {
+	p.d.subscribing.Wait()
 	tries := 1
-	for n := 0; (p.limit == 0 || n < p.limit) && !closed(p.d.stopping); n++ {
-		for p.d.ahead() && p.d.pause() {
+	for n := 0; p.d.wanted(p.limit, n); n++ {
+		for p.d.pause() && p.d.ahead() { // one at a time, so that the others get their share
 			continue
 		}
 		s := stamp{p.id, n % topicsOf, tries, n/topicsOf + 1}

@@ -87,16 +87,17 @@ func (d *drive) noteRetained(l *link, pk packets.Packet, found map[stream]stamp)
 	if kind, acks := map[byte]byte{1: packets.Puback, 2: packets.Pubrec}[pk.FixedHeader.Qos]; acks {
 		l.putAck(kind, pk.PacketID)
 	}
-	if !pk.FixedHeader.Retain {
-		return // published since
+	if len(pk.Payload) == 0 {
+		return // it removes what was retained when it was published, a moment ago
 	}
 	s, err := readStamp(pk.Payload)
 	if err != nil || pk.TopicName != keptName(s.topic) {
 		d.fault("retained on %q: %v", pk.TopicName, err)
 		return
 	}
-	if _, twice := found[s.stream()]; twice {
-		d.fault("two messages are retained on %q", pk.TopicName)
+	former, twice := found[s.stream()]
+	if twice && pk.FixedHeader.Retain {
+		d.fault("%+v is retained on %q beside %+v", s, pk.TopicName, former)
 	}
-	found[s.stream()] = s
+	found[s.stream()] = s // one that was published a moment ago may come in place of what was retained
 }

@@ -33,19 +33,21 @@ type receiver struct {
 	acks []packets.Packet
 }
 
-// receive starts a receiver. The caller waits for its subscription before anybody publishes.
+// receive starts a receiver. Nobody publishes before all receivers have subscribed; those
+// that the caller wants are started before the first publisher.
 func (d *drive) receive(r *receiver) {
 	r.d, r.held = d, map[uint16]stamp{}
 	r.random = d.random(r.name)
 	r.in = newInbox(r.name, r.qos, d.ledger, d.fault)
 	d.inboxes = append(d.inboxes, r.in)
-	if !r.subscribe() {
-		d.t.Fatalf("%s cannot subscribe", r.name)
-	}
-	if !d.crashes {
-		r.in.start = r.links + 1
-	}
-	d.others.Go(r.run)
+	d.subscribing.Add(1)
+	d.others.Go(func() {
+		subscribed := r.subscribe()
+		d.subscribing.Done()
+		if subscribed {
+			r.run()
+		}
+	})
 }
 
 func (r *receiver) greeting() greeting {
@@ -81,6 +83,9 @@ func (r *receiver) subscribe() bool {
 }
 
 func (r *receiver) run() {
+	if !r.d.crashes {
+		r.in.start = r.links + 1
+	}
 	for {
 		l, done, ok := r.d.connect(r.greeting(), r.links+1)
 		if !ok {

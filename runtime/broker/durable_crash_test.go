@@ -1,0 +1,171 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
+)
+
+// machine is what a broker runs on until it is switched off.
+type machine struct {
+	b      *Broker
+	addr   string
+	cancel context.CancelFunc
+	ran    chan error
+}
+
+// boot starts a broker; an error of New may be the power's failure.
+func boot(t testing.TB, opts Options) (*machine, error) {
+	t.Helper()
+	opts.Login, opts.Watch = loginPlain, newControl(identityOf("line1", "rw #"))
+	b, err := New(opts)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{b: b, addr: l.Addr().String(), ran: make(chan error, 1)}
+	var ctx context.Context
+	ctx, m.cancel = context.WithCancel(context.Background())
+	go func() { m.ran <- b.Run(ctx, l) }()
+	<-b.Synced()
+	return m, nil
+}
+
+// off ends the broker, which must end whatever its disk does, and returns what Run did.
+func (m *machine) off(t testing.TB) error {
+	t.Helper()
+	m.cancel()
+	select {
+	case err := <-m.ran:
+		return err
+	case <-time.After(stuckAfter):
+		t.Fatal("the broker does not end")
+		return nil
+	}
+}
+
+// TestPowerFailure runs the whole broker on a file system that forgets what was not synced,
+// lets the power fail at an operation of the disk that the seed chooses, and goes on with what is left;
+// now and then the process only is killed, so that what was not synced is still to be
+// seen, until the power fails. The number of seeds is MILLWRIGHT_TEST_CRASHES.
+func TestPowerFailure(t *testing.T) {
+	seeds, first := 60, rand.Uint64N(1<<32)
+	if s := os.Getenv("MILLWRIGHT_TEST_CRASHES"); s != "" {
+		var err error
+		if seeds, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := os.Getenv("MILLWRIGHT_TEST_SEED"); s != "" {
+		var err error
+		if first, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+		seeds = 1
+	}
+	dir := filepath.Join(t.TempDir(), "broker") // which the broker makes, also on the file system that forgets
+	var acked, delivered, crashes int64
+	for n := range uint64(seeds) {
+		seed := first + n
+		d := newDrive(t, seed)
+		crashes += d.powerFailures(dir)
+		if f := d.failed(); f != "" {
+			t.Fatalf("MILLWRIGHT_TEST_SEED=%d: %s\n%s", seed, f, d.summary())
+		}
+		acked += d.ledger.acked.Load() + d.kept.acked.Load()
+		for _, in := range d.inboxes {
+			delivered += in.first.Load()
+		}
+	}
+	t.Logf("%d seeds, %d crashes, %d messages acknowledged, %d delivered", seeds, crashes, acked, delivered)
+}
+
+// newDisk is a file system on which the directory is, and so are those above it.
+func newDisk(t testing.TB, dir string) *journaltest.Forgetful {
+	t.Helper()
+	disk := journaltest.NewForgetful()
+	err := disk.MkdirAll(dir)
+	for at := dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+		err = errors.Join(err, disk.SyncDir(filepath.Dir(at)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return disk
+}
+
+// powerFailures is the run of one seed. It returns the number of crashes.
+func (d *drive) powerFailures(dir string) (crashes int64) {
+	random := d.random("power")
+	d.crashes, d.lead = true, 300
+	d.receive(&receiver{name: "online", qos: 2, version: 5, receiveMax: uint16(1 + random.IntN(20)), cuts: 500})
+	d.receive(&receiver{name: "away", qos: 2, version: 5, cuts: 60, away: 100})
+	d.receive(&receiver{name: "old", qos: 1, version: 4, cuts: 100, away: 50})
+	d.publish(&publisher{id: 1, qos: 1, version: 5, window: 1 + random.IntN(8), cuts: 100})
+	d.publish(&publisher{id: 2, qos: 2, version: 5, window: 1 + random.IntN(8), cuts: 100})
+	d.publish(&publisher{id: 3, qos: byte(1 + random.IntN(2)), version: 5, window: 3, cuts: 50, retain: true})
+	d.publishLocally(&localPublisher{d: d, id: 4, qos: 1 + random.IntN(2)})
+	d.churn(1, 0, true)
+	disk := newDisk(d.t, filepath.Dir(dir))
+	opts := Options{Dir: dir, Log: slog.New(slog.DiscardHandler)}
+	for most := 1 + random.Int64N(4); crashes < most; crashes++ {
+		opts.Storage = disk
+		disk.CrashAt(1 + random.IntN(20<<random.IntN(6)))
+		m, err := boot(d.t, opts)
+		if err == nil {
+			d.to(m.addr, m.b)
+			on := d.await(func() bool { return closed(disk.Crashed()) })
+			d.to("", nil)
+			_ = m.off(d.t) // with an error, for its disk is gone
+			if !on {
+				d.fault("everybody stands still after %d crashes", crashes)
+				d.cancel()
+				return crashes
+			}
+		} else if !closed(disk.Crashed()) {
+			d.fault("the broker does not start after %d crashes: %v", crashes, err)
+			return crashes
+		}
+		if random.IntN(4) == 0 {
+			disk = disk.Restart()
+		} else {
+			disk = disk.Crash(random.Uint64())
+		}
+	}
+	opts.Storage = disk
+	d.last(opts)
+	return crashes
+}
+
+// last starts the broker without any more crash, lets all clients end, and looks what is retained.
+func (d *drive) last(opts Options) {
+	m, err := boot(d.t, opts)
+	if err != nil {
+		d.fault("the broker does not start after the crashes: %v", err)
+		return
+	}
+	d.to(m.addr, m.b)
+	d.probe("probe-first")
+	d.drain()
+	d.probe("probe-last")
+	if got := fmt.Sprint(m.b.Stats().StorageError); got != "" {
+		d.fault("the disk is well, but the broker says %q", got)
+	}
+	d.to("", nil)
+	if err := m.off(d.t); err != nil {
+		d.fault("the broker ended with %v", err)
+	}
+}
