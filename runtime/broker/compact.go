@@ -160,8 +160,15 @@ func (b *Broker) replace(r *recipient, from, to journal.Position) {
 	}
 	*place = to
 	b.journal.Release(from)
-	if i := s.box.search(r.seq); i >= 0 && s.box.inflight.at(i).released {
-		var record [24]byte
+	i := s.box.search(r.seq)
+	if i < 0 {
+		return
+	}
+	var record [32]byte
+	if s.box.inflight.at(i).released {
 		b.journal.Append(0, appendNumbers(record[:0], recordReleased, uint64(s.num), r.seq))
+	}
+	if id := s.box.inflight.at(i).id; id != packetID(r.seq) {
+		b.journal.Append(0, appendNumbers(record[:0], recordID, uint64(s.num), r.seq, uint64(id)))
 	}
 }

@@ -342,6 +342,11 @@ func (c *conn) handle(first byte, body []byte) error {
 			return packets.ErrMalformedPacket
 		}
 		return c.reply(c.fanout(), 0, []byte{packets.Pingresp << 4, 0})
+	case packets.Connect:
+		return packets.ErrProtocolViolationSecondConnect
+	case packets.Subscribe, packets.Unsubscribe, packets.Disconnect:
+	default: // what only servers send, and AUTH, which no login here uses
+		return packets.ErrProtocolViolation
 	}
 	pk, err := c.decode(first, body)
 	if err != nil {
@@ -352,17 +357,13 @@ func (c *conn) handle(first byte, body []byte) error {
 		return c.subscribe(pk)
 	case packets.Unsubscribe:
 		return c.unsubscribe(pk)
-	case packets.Disconnect:
-		return c.disconnect(pk)
-	case packets.Connect:
-		return packets.ErrProtocolViolationSecondConnect
 	default:
-		return packets.ErrProtocolViolation
+		return c.disconnect(pk, body)
 	}
 }
 
 // disconnect handles the client's farewell (MQTT 5.0, 3.14).
-func (c *conn) disconnect(pk packets.Packet) error {
+func (c *conn) disconnect(pk packets.Packet, body []byte) error {
 	if pk.Properties.SessionExpiryIntervalFlag {
 		c.b.mu.Lock()
 		violation := c.session.expiry == 0 && pk.Properties.SessionExpiryInterval != 0
@@ -374,7 +375,7 @@ func (c *conn) disconnect(pk packets.Packet) error {
 			return packets.ErrProtocolViolationZeroNonZeroExpiry
 		}
 	}
-	c.left = pk.ReasonCode == packets.CodeDisconnect.Code // any other leaves the will in force [MQTT-3.1.2-8]
+	c.left = len(body) == 0 || body[0] == packets.CodeDisconnect.Code // any other leaves the will in force [MQTT-3.1.2-8]
 	return errClientLeft
 }
 

@@ -31,6 +31,9 @@ func (c *conn) connect(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.b.limits.ConnectTimeout)
 	defer cancel()
 	pk, err := c.readConnect()
+	if err != nil && c.version == 5 {
+		return c.refuse(err) // it is a CONNECT, and MQTT 5 has a code for what is wrong with it
+	}
 	if err != nil {
 		return err
 	}
@@ -56,7 +59,7 @@ func (c *conn) readConnect() (packets.Packet, error) {
 	version, ok := versionOf(body)
 	if ok && version != 3 && version != 4 && version != 5 {
 		c.version = 5 // the code for it is the newest version's (MQTT 5.0, 3.1.2.2)
-		return packets.Packet{}, c.refuse(packets.ErrUnsupportedProtocolVersion)
+		return packets.Packet{}, packets.ErrUnsupportedProtocolVersion
 	}
 	c.version = version
 	return c.decode(first, body)

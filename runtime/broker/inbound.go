@@ -183,7 +183,11 @@ const propReasonString = 0x1F
 func ackWithReason(kind byte, id uint16, code packets.Code) []byte {
 	reason := code.Reason
 	props := 3 + len(reason)
-	out := appendVarint([]byte{kind << 4}, 3+varintLen(props)+props)
+	first := kind << 4
+	if kind == packets.Pubrel {
+		first |= 2
+	}
+	out := appendVarint([]byte{first}, 3+varintLen(props)+props)
 	out = append(binary.BigEndian.AppendUint16(out, id), code.Code)
 	return appendString(append(appendVarint(out, props), propReasonString), reason)
 }
@@ -298,7 +302,7 @@ func (c *conn) complete(f *fanout, id uint16, qos byte) {
 	if i < 0 || s.box.inflight.at(i).qos != qos || !s.box.inflight.at(i).sent {
 		return // the client acknowledges what it was not sent
 	}
-	o := s.box.inflight.remove(i)
+	o := s.box.land(i)
 	s.box.sent--
 	c.b.settle(s, o.at, o.seq)
 	if c.more() {

@@ -65,6 +65,8 @@ type delivery struct {
 
 	// of QoS 1 and 2 for a network session
 	seq uint64           // ascending per session; what the packet id is made of
+	id  uint16           // the packet id; 0: not given yet
+	set journal.Position // where it is written that the id is another than seq makes; 0: it is not
 	at  journal.Position // where it lies on disk; 0: nowhere
 }
 
@@ -214,13 +216,13 @@ func (f frame) stamp(data []byte, d *delivery, dup bool) {
 		data[0] |= flagDup
 	}
 	if d.qos > 0 {
-		binary.BigEndian.PutUint16(data[f.id:], packetID(d.seq))
+		binary.BigEndian.PutUint16(data[f.id:], d.id)
 	}
 }
 
 // packetID makes the packet id of a session's seq-th message. It needs not be remembered: a
-// resumed exchange has its id again, also after a crash. No two in flight have the same,
-// since they are less than 65,535 apart (window in outbox.go).
+// resumed exchange has its id again, also after a crash. Only where the client leaves one
+// unacknowledged while 65,535 others pass, the id is another, which is remembered (outbox.assign).
 func packetID(seq uint64) uint16 { return uint16((seq-1)%65535) + 1 }
 
 // cursor reads the fields of a packet.

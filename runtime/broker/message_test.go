@@ -49,7 +49,7 @@ func FuzzPublish(f *testing.F) {
 func checkEncoded(t *testing.T, m *message, original *packets.Packet, qos byte) {
 	t.Helper()
 	fr := encodePublish(nil, m, publishFrame{version: 5, qos: min(qos, 1), topic: m.Topic, ids: []int{1, 268435455}})
-	fr.stamp(fr.data, &delivery{msg: m, qos: qos, seq: 65535 + 7}, qos > 0)
+	fr.stamp(fr.data, &delivery{msg: m, qos: qos, id: packetID(65535 + 7)}, qos > 0)
 	back := packets.Packet{ProtocolVersion: 5}
 	_, header, length, err := packetHeader(fr.data)
 	if err != nil || header+length != len(fr.data) {

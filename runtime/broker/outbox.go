@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -18,6 +20,7 @@ type outbox struct {
 	onDisk   int64        // bytes of tail
 	seq      uint64       // the last one given
 	sentSeq  uint64       // the highest one ever sent
+	others   int          // of inflight, those whose packet id is not what their seq makes
 	counted  counted
 }
 
@@ -36,8 +39,8 @@ type stored struct {
 	seq      uint64
 	size     uint32
 	qos      byte
-	released bool // read back after a restart
-	damaged  bool // cannot be read
+	released bool   // read back after a restart
+	id       uint16 // read back after a restart: the packet id, where seq does not make it
 }
 
 func (o *outbox) empty() bool { return o.buffer.len() == 0 && o.tail.len() == 0 }
@@ -45,11 +48,41 @@ func (o *outbox) empty() bool { return o.buffer.len() == 0 && o.tail.len() == 0 
 // resending reports whether what an earlier connection left unacknowledged has not all been repeated.
 func (o *outbox) resending() bool { return o.sent < o.inflight.len() }
 
-// open reports whether one more QoS 1 or 2 message may go out, for a client that takes
-// window unacknowledged ones. Their packet ids must differ (packetID).
-func (o *outbox) open(window int, seq uint64) bool {
-	n := o.inflight.len()
-	return n == 0 || n < window && seq-o.inflight.at(0).seq < 65535
+// open reports whether one more QoS 1 or 2 message may go out, for a client that takes window
+// unacknowledged ones.
+func (o *outbox) open(window int) bool { return o.inflight.len() < window }
+
+// assign gives the message its packet id and reports whether it is another than its seq makes,
+// since that one is still in flight.
+func (o *outbox) assign(d *delivery) (other bool) {
+	d.id = packetID(d.seq)
+	if o.others == 0 && (o.inflight.len() == 0 || d.seq-o.inflight.at(0).seq < 65535) {
+		return false
+	}
+	for o.uses(d.id) {
+		d.id, other = d.id%65535+1, true
+	}
+	return other
+}
+
+func (o *outbox) uses(id uint16) bool {
+	return slices.ContainsFunc(o.inflight.all(), func(out outgoing) bool { return out.id == id })
+}
+
+func (o *outbox) launch(out outgoing) {
+	if out.id != packetID(out.seq) {
+		o.others++
+	}
+	o.inflight.push(out)
+}
+
+// land takes the i-th message out of those in flight.
+func (o *outbox) land(i int) outgoing {
+	out := o.inflight.remove(i)
+	if out.id != packetID(out.seq) {
+		o.others--
+	}
+	return out
 }
 
 func (o *outbox) keep(d delivery) {
@@ -92,7 +125,13 @@ func (o *outbox) find(id uint16) int {
 	}
 	first := o.inflight.at(0).seq
 	ahead := (int(id) - int(packetID(first)) + 65535) % 65535
-	return o.search(first + uint64(ahead))
+	if i := o.search(first + uint64(ahead)); i >= 0 && o.inflight.at(i).id == id {
+		return i
+	}
+	if o.others == 0 && o.inflight.at(o.inflight.len()-1).seq-first < 65535 {
+		return -1
+	}
+	return slices.IndexFunc(o.inflight.all(), func(out outgoing) bool { return out.id == id })
 }
 
 // search returns the place in inflight of a seq, -1 for none.
@@ -184,7 +223,7 @@ func (o *outbox) restore(sent uint64, most int) {
 			break
 		}
 		o.takeFromDisk()
-		o.inflight.push(outgoing{delivery: delivery{seq: s.seq, at: s.at, qos: s.qos}, released: s.released, dup: s.seq <= sent})
+		o.launch(outgoing{delivery: delivery{seq: s.seq, at: s.at, qos: s.qos, id: cmp.Or(s.id, packetID(s.seq))}, released: s.released, dup: s.seq <= sent})
 	}
 	o.sentSeq = min(sent, o.seq)
 }

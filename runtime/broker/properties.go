@@ -43,7 +43,7 @@ func checkProperties(all []byte) error {
 		again := id < 64 && seen&(1<<id) != 0 && id != propUser && id != propSubscriptionID
 		zero := value == 0 && (id == propReceiveMaximum || id == propMaximumPacketSize || id == propSubscriptionID)
 		large := value > 1 && (id == propRequestProblemInfo || id == propRequestResponseInfo || id == propPayloadFormat)
-		if again || zero || large {
+		if !c.bad && (again || zero || large) {
 			return packets.ErrProtocolViolation
 		}
 		seen |= 1 << (id & 63)

@@ -127,7 +127,7 @@ func checkFlags(first byte) error {
 func (r *reader) large(length int) ([]byte, error) {
 	r.starved = false
 	head := bytes.Clone(r.buf[r.r:r.w])
-	r.r = r.w
+	r.r, r.w = 0, 0
 	r.release()
 	back, err := r.budget(length)
 	if err != nil {

@@ -149,7 +149,7 @@ func (s *recovered) keep(j *journal.Journal, st stored) {
 	}
 	if old, there := s.late[st.seq]; there {
 		j.Release(old.at)
-		st.released = old.released
+		st.released, st.id = old.released, old.id
 	}
 	if s.late == nil {
 		s.late = map[uint64]stored{}
@@ -192,7 +192,10 @@ func (r *recovery) change(j *journal.Journal, at journal.Position, rec []byte) e
 	case recordDone:
 		s.done(j, f.uint())
 	case recordReleased:
-		s.release(f.uint())
+		s.note(f.uint(), func(st *stored) { st.released = true })
+	case recordID:
+		seq, id := f.uint(), uint16(f.uint())
+		s.note(seq, func(st *stored) { st.id = id })
 	case recordReceived:
 		id := uint16(f.uint())
 		r.release(j, s.received[id])
@@ -210,13 +213,13 @@ func (r *recovery) change(j *journal.Journal, at journal.Position, rec []byte) e
 	return nil
 }
 
-// release notes that PUBREC has come.
-func (s *recovered) release(seq uint64) {
+// note changes what is known of a message that waits.
+func (s *recovered) note(seq uint64, change func(*stored)) {
 	if i := s.box.searchTail(seq); i >= 0 {
-		s.box.tail.at(i).released = true
+		change(s.box.tail.at(i))
 	}
 	if st, there := s.late[seq]; there {
-		st.released = true
+		change(&st)
 		s.late[seq] = st
 	}
 }

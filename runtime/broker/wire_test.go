@@ -135,7 +135,7 @@ func TestWireMalformed(t *testing.T) {
 		"length of five bytes":     {[]byte{0x30, 0x80, 0x80, 0x80, 0x80, 1}, 0x81},
 		"too large":                {[]byte{0x30, 0xE8, 0x08}, 0x95},
 		"ping with a body":         {[]byte{0xC0, 1, 0}, 0x81},
-		"QoS 3":                    {[]byte{0x36, 3, 0, 1, 'a'}, 0x82},
+		"QoS 3":                    {[]byte{0x36, 3, 0, 1, 'a'}, 0x81},
 		"QoS 1 without id":         {[]byte{0x32, 6, 0, 1, 'a', 0, 0, 0}, 0x82},
 		"no topic":                 {[]byte{0x30, 3, 0, 0, 0}, 0x90},
 		"topic with a wildcard":    {[]byte{0x30, 4, 0, 1, '#', 0}, 0x90},

@@ -344,7 +344,7 @@ func (c *conn) more() bool {
 	case box.buffer.len() > 0:
 		return c.ready(box.buffer.at(0))
 	}
-	return box.tail.len() > 0 && box.tail.at(0).at != 0 && box.open(c.window, box.tail.at(0).seq)
+	return box.tail.len() > 0 && box.tail.at(0).at != 0 && box.open(c.window)
 }
 
 // ready reports whether a message may go out now: for QoS 1 and 2 the window is open, and of
@@ -357,7 +357,22 @@ func (c *conn) ready(d *delivery) bool {
 		c.awaitCommit()
 		return false
 	}
-	return c.session.box.open(c.window, d.seq)
+	return c.session.box.open(c.window) && c.identified(d)
+}
+
+// identified gives a message its packet id. One that its seq does not make must be on disk
+// before a durable session's client sees it: for QoS 2 another would be another message.
+func (c *conn) identified(d *delivery) bool {
+	s := c.session
+	if d.id == 0 && s.box.assign(d) && s.durable {
+		var record [32]byte
+		d.set = c.b.journal.Append(0, appendNumbers(record[:0], recordID, uint64(s.num), d.seq, uint64(d.id)))
+	}
+	if c.b.onDisk(d.set) {
+		return true
+	}
+	c.awaitCommit()
+	return false
 }
 
 // fill encodes what may go out: first what an earlier connection left unacknowledged, then
@@ -384,7 +399,7 @@ func (c *conn) fill() []stored {
 		c.send(&d, nil)
 	}
 	c.b.account(s)
-	if s.box.buffer.len() > 0 || c.out.full() || s.box.tail.len() == 0 || !s.box.open(c.window, s.box.tail.at(0).seq) {
+	if s.box.buffer.len() > 0 || c.out.full() || s.box.tail.len() == 0 || !s.box.open(c.window) {
 		return nil
 	}
 	room := max(1, c.window-s.box.inflight.len())
@@ -398,7 +413,7 @@ func (c *conn) resend() (load []stored) {
 		o := box.inflight.at(box.sent)
 		switch {
 		case o.released:
-			rel, n := ack(c.version, packets.Pubrel, packetID(o.seq), 0)
+			rel, n := ack(c.version, packets.Pubrel, o.id, 0)
 			c.out.append(rel[:n])
 		case o.msg == nil:
 			for i := box.sent; i < min(box.inflight.len(), c.window, box.sent+64); i++ {
@@ -409,12 +424,12 @@ func (c *conn) resend() (load []stored) {
 			return load
 		case !c.session.permitted(&o.delivery) || !o.dup && o.msg.expired(time.Now()):
 			c.b.settle(c.session, o.at, o.seq)
-			box.inflight.remove(box.sent)
+			box.land(box.sent)
 			continue
 		case !c.encodeDelivery(&o.delivery, nil, o.dup):
 			c.b.drop(&c.session.subscriber, o.msg, "the client takes no packet so large")
 			c.b.settle(c.session, o.at, o.seq)
-			box.inflight.remove(box.sent)
+			box.land(box.sent)
 			continue
 		}
 		o.sent = true
@@ -450,7 +465,7 @@ func (c *conn) load(wanted []stored) {
 			o.msg, o.ids, o.retain = d.msg, d.ids, d.retain
 			if d.msg == nil {
 				c.b.settle(s, o.at, o.seq)
-				s.box.inflight.remove(i)
+				s.box.land(i)
 			}
 			continue
 		}
@@ -489,7 +504,7 @@ func (c *conn) send(d *delivery, f *fanout) {
 	box := &c.session.box
 	o := outgoing{delivery: *d, sent: true}
 	o.msg, o.ids = nil, nil // another connection reads it from disk
-	box.inflight.push(o)
+	box.launch(o)
 	box.sent++
 	box.sentSeq = d.seq
 }
