@@ -196,9 +196,6 @@ func (mqtt5) NoProblemInformation(t *testing.T) {
 		}
 	}
 	w.raw(rawPublish(0, "a/b", 0, properties(userProperty("k", "v")), "x"))
-	w.raw(rawSubscribe(5, properties(), "a/+", 0))
-	w.expect(packets.Suback)
-	w.raw(rawPublish(0, "a/b", 0, properties(userProperty("k", "v")), "x"))
 	if pk := w.await(packets.Publish); len(pk.Properties.User) != 1 {
 		t.Errorf("PUBLISH without its user property")
 	}

@@ -155,10 +155,11 @@ func (mqtt5) ShortestLength(t *testing.T) {
 		framed(publishByte, text("a"), []byte{0x80, 0}),                               // property length
 		framed(subscribeByte, u16(1), []byte{3, 0x0B, 0x81, 0}, text("a"), []byte{0}), // subscription identifier
 		{publishByte, 0x80, 0x80, 0x80, 0x80, 0x01},                                   // five bytes
-		framed(subscribeByte, u16(1), []byte{6, 0x0B, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F}, text("a"), []byte{0}),
 	} {
 		p.wantDisconnect(t, data, 0x81)
 	}
+	tooLong := framed(subscribeByte, u16(1), []byte{6, 0x0B, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F}, text("a"), []byte{0})
+	p.wantDisconnect(t, tooLong, 0x81, 0x82)
 }
 
 // What is reserved in the first byte of a packet has the value listed, both ways.

@@ -52,9 +52,11 @@ func runClauses(t *testing.T, standard, file string, want int, tests any) {
 			continue
 		}
 		tested++
+		for _, name := range strings.Fields(c.test) {
+			delete(unused, name)
+		}
 		t.Run(c.id, func(t *testing.T) {
 			for _, name := range strings.Fields(c.test) {
-				delete(unused, name)
 				method := methods.MethodByName(name)
 				if !method.IsValid() {
 					t.Fatalf("there is no test %s", name)
