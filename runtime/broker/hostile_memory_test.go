@@ -68,7 +68,6 @@ func unfinishedPackets(t testing.TB, s *site) {
 		before = s.Stats().BytesReceived
 		return before > 16<<20 && last+int64(witnessPacketBytes) > before
 	})
-	packet = nil
 	s.hold(t, 160<<20, "what all clients together may have under way, and not 400 MiB")
 }
 

@@ -66,11 +66,13 @@ func TestStorm(t *testing.T) {
 func BenchmarkStorm(b *testing.B) {
 	for _, s := range storms() {
 		b.Run(s.name, func(b *testing.B) {
+			var all latencies
 			for range b.N {
-				l := s.weather(b)
-				b.ReportMetric(float64(l.at(0.99))/1e6, "p99-ms")
-				b.ReportMetric(float64(l.at(1))/1e6, "max-ms")
+				all = append(all, s.weather(b)...)
 			}
+			slices.Sort(all)
+			b.ReportMetric(float64(all.at(0.99))/1e6, "p99-ms")
+			b.ReportMetric(float64(all.at(1))/1e6, "max-ms")
 		})
 	}
 }
@@ -94,7 +96,7 @@ func (st *storm) weather(t testing.TB) latencies {
 	}
 	l := w.finish(t)
 	eventually(t, "nothing to be left of anybody", func() bool {
-		return s.Stats().Clients == 0 && runtime.NumGoroutine() <= goroutines
+		return s.Stats().Clients == 0 && runtime.NumGoroutine() <= goroutines+ownGoroutines
 	})
 	s.stop()
 	if stack := panicked.stack.Load(); stack != nil {
@@ -102,6 +104,9 @@ func (st *storm) weather(t testing.TB) latencies {
 	}
 	return l
 }
+
+// ownGoroutines are the most that the broker may start for itself after its first sign of life.
+const ownGoroutines = 10
 
 // latencies are sorted.
 type latencies []time.Duration
