@@ -92,8 +92,11 @@ func New(opts Options) (*Broker, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
-		return nil, spec.Errorf(spec.Invalid, "cannot make the broker's directory: %w", err)
+	if opts.Storage == nil {
+		opts.Storage = journal.OS()
+	}
+	if err := makeDir(opts); err != nil {
+		return nil, err
 	}
 	if err := atomicfile.RemoveLeftovers(opts.Dir); err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot tidy the broker's directory: %w", err)
@@ -112,6 +115,21 @@ func New(opts Options) (*Broker, error) {
 		return nil, err
 	}
 	return b, b.openJournal()
+}
+
+// makeDir makes the directory last: of the journal in it, it is told what is acknowledged.
+func makeDir(opts Options) error {
+	err := os.MkdirAll(opts.Dir, 0o700) // for the policy's file
+	if err == nil {
+		err = opts.Storage.MkdirAll(opts.Dir)
+	}
+	if err == nil {
+		err = opts.Storage.SyncDir(filepath.Dir(opts.Dir))
+	}
+	if err != nil {
+		return spec.Errorf(spec.Invalid, "cannot make the broker's directory: %w", err)
+	}
+	return nil
 }
 
 // openJournal reads back what the journal holds.

@@ -400,5 +400,8 @@ func (c *conn) sayFarewell() error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(farewell)); err != nil {
 		return err
 	}
-	return c.writeAll(append(c.out.takeAll(), data...))
+	c.session.mu.Lock()
+	rest := c.out.take()
+	c.session.mu.Unlock()
+	return c.writeAll(append(rest, data...))
 }

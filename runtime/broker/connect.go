@@ -133,6 +133,11 @@ func checkConnect(pk *packets.Packet) error {
 // login returns the hash that the secret belongs to. Who is turned away unheard, since too
 // many were wrong before, is told to come again, as a correct client should.
 func (c *conn) login(ctx context.Context, user, secret string) (hash string, err error) {
+	select {
+	case <-c.b.synced:
+	case <-ctx.Done():
+		return "", packets.ErrServerUnavailable // before the first policy nobody is known
+	}
 	var hashes []string
 	if id := c.b.policy.Load().identities[user]; id != nil {
 		hashes = id.Credentials

@@ -291,7 +291,8 @@ func (r *recovery) revive(s *recovered) {
 }
 
 // cutOff makes of a session that was connected one that has just lost its connection, and
-// returns up to which seq it may have been sent messages.
+// returns up to which seq it may have been sent messages: all, since acknowledgements of the
+// last moments may not have been written.
 func (r *recovery) cutOff(s *recovered) (sent uint64) {
 	switch s.expiry {
 	case 0:
@@ -303,9 +304,6 @@ func (r *recovery) cutOff(s *recovered) (sent uint64) {
 	}
 	if s.will != nil {
 		s.will.at = r.now.Add(s.will.delay)
-	}
-	if n := min(s.box.tail.len(), r.b.limits.Inflight); n > 0 {
-		return s.box.tail.at(n - 1).seq
 	}
 	return s.box.seq
 }

@@ -91,8 +91,8 @@ func TestWireKillerPacket(t *testing.T) {
 	killer.expect(packets.Connack)
 	killer.subscribe(0, "killer/#")
 	killer.raw([]byte{0x82, 5, 0, 1, 0, 0, 0})
-	if reason := killer.expectEnd(); reason != 0x80 {
-		t.Errorf("DISCONNECT %#x, want 0x80", reason)
+	if reason := killer.expectEnd(); reason != 0x81 {
+		t.Errorf("DISCONNECT %#x, want 0x81", reason)
 	}
 	other.expectMessage("a", "the will")
 	p.publish(t, "line1", Message{Topic: "a", Payload: []byte("still here")})

@@ -104,9 +104,6 @@ func (o *outgoingBytes) take() []byte {
 	return buf
 }
 
-// takeAll takes what was encoded before the connection ended.
-func (o *outgoingBytes) takeAll() []byte { return append([]byte(nil), o.take()...) }
-
 func (o *outgoingBytes) full() bool { return len(o.buf) >= writeAhead }
 
 // freed tells those who wait for room.
@@ -225,6 +222,8 @@ func (c *conn) flush() {
 		return
 	}
 	c.out.writing = true
+	c.out.writer.Add(1)
+	defer c.out.writer.Done()
 	buf := c.out.take()
 	s.mu.Unlock()
 	n, err := c.writeNow(buf)
@@ -273,6 +272,7 @@ func (c *conn) startWriter() {
 
 func (c *conn) startWriterWith(buf []byte, n int) {
 	if c.out.closed {
+		c.out.broken = c.out.broken || n < len(buf)
 		return
 	}
 	c.out.writing = true
@@ -305,8 +305,8 @@ func (c *conn) write(buf []byte, n int) error {
 			return nil
 		}
 		buf, n = next, 0
-		if len(load) > 0 {
-			c.load(load)
+		if err := c.load(load); err != nil {
+			return err
 		}
 	}
 }
@@ -347,13 +347,14 @@ func (c *conn) more() bool {
 	return box.tail.len() > 0 && box.tail.at(0).at != 0 && box.open(c.window)
 }
 
-// ready reports whether a message may go out now: for QoS 1 and 2 the window is open, and of
-// QoS 2 it is on disk, lest after a crash its packet id stands for another.
+// ready reports whether a message may go out now: for QoS 1 and 2 the window is open, and one
+// that was published with QoS 2 is on disk. Else its publisher would bring it again after a
+// crash, as a message of its own, and its packet id would stand for another.
 func (c *conn) ready(d *delivery) bool {
 	if d.qos == 0 {
 		return true
 	}
-	if d.qos == 2 && !c.b.onDisk(d.at) {
+	if d.msg.QoS == 2 && !c.b.onDisk(d.at) {
 		c.awaitCommit()
 		return false
 	}
@@ -441,7 +442,7 @@ func (c *conn) resend() (load []stored) {
 
 // load reads messages from disk and puts them where fill finds them. What a compaction has
 // moved meanwhile is read again by the next fill.
-func (c *conn) load(wanted []stored) {
+func (c *conn) load(wanted []stored) error {
 	s := c.session
 	loaded := make([]delivery, 0, len(wanted))
 	for _, w := range wanted {
@@ -450,7 +451,10 @@ func (c *conn) load(wanted []stored) {
 			if s.moved(w) {
 				break
 			}
-			c.logger().Error("a queued message cannot be read: it is dropped", "error", err)
+			if !errors.Is(err, journal.ErrDamaged) && spec.KindOf(err) != spec.NotFound {
+				return err // the disk fails for now: the client comes again
+			}
+			c.logger().Error("a queued message is damaged: it is dropped", "error", err)
 			c.b.stats.dropped.Add(1)
 		}
 		d.seq = w.seq
@@ -480,6 +484,7 @@ func (c *conn) load(wanted []stored) {
 		}
 		s.box.keep(d)
 	}
+	return nil
 }
 
 // moved reports whether a compaction has put a message elsewhere.
@@ -492,7 +497,8 @@ func (s *session) moved(w stored) bool {
 
 // send sends a message for the first time. The caller holds session.mu, and has seen that it may go.
 func (c *conn) send(d *delivery, f *fanout) {
-	if !c.encodeDelivery(d, f, false) {
+	again := d.qos > 0 && d.seq <= c.session.box.sentSeq // perhaps: the broker has not come to write what it had sent
+	if !c.encodeDelivery(d, f, again) {
 		c.b.drop(&c.session.subscriber, d.msg, "the client takes no packet so large")
 		c.b.settle(c.session, d.at, d.seq)
 		return
@@ -502,11 +508,11 @@ func (c *conn) send(d *delivery, f *fanout) {
 		return
 	}
 	box := &c.session.box
-	o := outgoing{delivery: *d, sent: true}
+	o := outgoing{delivery: *d, sent: true, dup: again}
 	o.msg, o.ids = nil, nil // another connection reads it from disk
 	box.launch(o)
 	box.sent++
-	box.sentSeq = d.seq
+	box.sentSeq = max(box.sentSeq, d.seq)
 }
 
 // encodeDelivery reports false for a packet that is too large for the client (MQTT 5.0, 3.1.2.11.4).

@@ -64,6 +64,9 @@ func (j *Journal) report(err error, attrs ...any) {
 	j.log.Error("the journal cannot be written", append([]any{"dir", j.o.Dir, "error", err, "hint", hint}, attrs...)...)
 }
 
+// ErrDamaged is wrapped by the error of Read for a record whose checksum is wrong.
+var ErrDamaged = errors.New("it is damaged")
+
 func errClosed() error { return spec.Errorf(spec.Unavailable, "the journal is closed") }
 
 // errWaiting is for a wait that ended before what was waited for; why may be nil.

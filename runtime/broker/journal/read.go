@@ -56,7 +56,7 @@ func (j *Journal) readSegment(seg *segment, at Position, limit int64) ([]byte, e
 	}
 	body, _, is := j.codec.frame(at, buf)
 	if is != record {
-		return nil, spec.Errorf(spec.Internal, "it is damaged")
+		return nil, spec.Errorf(spec.Internal, "%w", ErrDamaged)
 	}
 	if len(buf) <= smallRead {
 		return append(make([]byte, 0, len(body)), body...), nil
