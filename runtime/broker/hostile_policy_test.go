@@ -76,10 +76,10 @@ func TestRevocationUnderLoad(t *testing.T) {
 			if err != nil {
 				return // closed by the test
 			}
-			switch {
-			case pk.FixedHeader.Type == packets.Pingresp:
+			switch pk.FixedHeader.Type {
+			case packets.Pingresp:
 				pings <- struct{}{}
-			case pk.FixedHeader.Type == packets.Publish:
+			case packets.Publish:
 				note(1, pk.Payload)
 				if pk.FixedHeader.Qos == 0 {
 					continue
@@ -92,7 +92,7 @@ func TestRevocationUnderLoad(t *testing.T) {
 	})
 	l := p.load(t, "source", "a/b")
 	for phase := uint64(2); phase < 20; phase += 2 {
-		arrived := func() bool { return latest[0].Load() >= phase-2 && latest[1].Load() >= phase-2 }
+		arrived := func() bool { return at[0].Load() > 0 && at[1].Load() > 0 && latest[0].Load() >= phase-2 && latest[1].Load() >= phase-2 }
 		eventually(t, "messages", arrived)
 		begin := time.Now()
 		p.set(none, source)
