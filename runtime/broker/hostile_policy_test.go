@@ -92,7 +92,9 @@ func TestRevocationUnderLoad(t *testing.T) {
 	})
 	l := p.load(t, "source", "a/b")
 	for phase := uint64(2); phase < 20; phase += 2 {
-		arrived := func() bool { return at[0].Load() > 0 && at[1].Load() > 0 && latest[0].Load() >= phase-2 && latest[1].Load() >= phase-2 }
+		arrived := func() bool {
+			return at[0].Load() > 0 && at[1].Load() > 0 && latest[0].Load() >= phase-2 && latest[1].Load() >= phase-2
+		}
 		eventually(t, "messages", arrived)
 		begin := time.Now()
 		p.set(none, source)
