@@ -34,8 +34,11 @@ type Options struct {
 	// ReserveBytes is the size of a file that is given up when the disk is full, so that
 	// acknowledgements and compaction can still be written. Default 8 MiB; negative: none.
 	ReserveBytes int64
-	MaxPending   int // bytes appended and not durable, beyond which Room blocks; default 32 MiB
-	Log          *slog.Logger
+	// MaxPending is how many bytes may be appended and not durable before Room blocks. Default:
+	// half of ReserveBytes, so that what was let in when the disk becomes full can still be
+	// written, and acknowledgements after it; 32 MiB without a reserve.
+	MaxPending int
+	Log        *slog.Logger
 	// Move is called for each record of the segment that is being compacted, in order, from
 	// one goroutine of Run's and without a lock of the journal. The owner appends anew what of it is
 	// still referred to, and then releases the old position. record is valid during the call only.
@@ -47,7 +50,7 @@ const (
 	defaultSegmentBytes = 32 << 20
 	maxSegmentBytes     = 1 << 30
 	defaultReserveBytes = 8 << 20
-	defaultMaxPending   = 32 << 20
+	noReserveMaxPending = 32 << 20
 )
 
 func (o Options) withDefaults() Options {
@@ -61,8 +64,10 @@ func (o Options) withDefaults() Options {
 	if o.ReserveBytes == 0 {
 		o.ReserveBytes = defaultReserveBytes
 	}
-	if o.MaxPending <= 0 {
-		o.MaxPending = defaultMaxPending
+	if o.MaxPending <= 0 && o.ReserveBytes > 0 {
+		o.MaxPending = int(o.ReserveBytes / 2)
+	} else if o.MaxPending <= 0 {
+		o.MaxPending = noReserveMaxPending
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
