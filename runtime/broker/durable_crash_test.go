@@ -3,8 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -62,23 +60,15 @@ func (m *machine) off(t testing.TB) error {
 // now and then the process only is killed, so that what was not synced is still to be
 // seen, until the power fails. The number of seeds is MILLWRIGHT_TEST_CRASHES.
 func TestPowerFailure(t *testing.T) {
-	seeds, first := 60, rand.Uint64N(1<<32)
-	if s := os.Getenv("MILLWRIGHT_TEST_CRASHES"); s != "" {
-		var err error
-		if seeds, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s := os.Getenv("MILLWRIGHT_TEST_SEED"); s != "" {
-		var err error
-		if first, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-		seeds = 1
+	t.Parallel()
+	seeds := fromEnv(t, "MILLWRIGHT_TEST_CRASHES", 100)
+	first := rand.Uint64N(1 << 32)
+	if s := fromEnv(t, "MILLWRIGHT_TEST_SEED", 0); s > 0 {
+		first, seeds = s, 1
 	}
 	dir := filepath.Join(t.TempDir(), "broker") // which the broker makes, also on the file system that forgets
 	var acked, delivered, crashes int64
-	for n := range uint64(seeds) {
+	for n := range seeds {
 		seed := first + n
 		d := newDrive(t, seed)
 		crashes += d.powerFailures(dir)
@@ -91,6 +81,18 @@ func TestPowerFailure(t *testing.T) {
 		}
 	}
 	t.Logf("%d seeds, %d crashes, %d messages acknowledged, %d delivered", seeds, crashes, acked, delivered)
+}
+
+// fromEnv returns a number that the environment may change.
+func fromEnv(t testing.TB, name string, number uint64) uint64 {
+	t.Helper()
+	if s := os.Getenv(name); s != "" {
+		var err error
+		if number, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	return number
 }
 
 // newDisk is a file system on which the directory is, and so are those above it.
@@ -107,9 +109,8 @@ func newDisk(t testing.TB, dir string) *journaltest.Forgetful {
 	return disk
 }
 
-// powerFailures is the run of one seed. It returns the number of crashes.
-func (d *drive) powerFailures(dir string) (crashes int64) {
-	random := d.random("power")
+// clients starts those that a failing disk has.
+func (d *drive) clients(random *rand.Rand) {
 	d.crashes, d.lead = true, 300
 	d.receive(&receiver{name: "online", qos: 2, version: 5, receiveMax: uint16(1 + random.IntN(20)), cuts: 500})
 	d.receive(&receiver{name: "away", qos: 2, version: 5, cuts: 60, away: 100})
@@ -119,24 +120,18 @@ func (d *drive) powerFailures(dir string) (crashes int64) {
 	d.publish(&publisher{id: 3, qos: byte(1 + random.IntN(2)), version: 5, window: 3, cuts: 50, retain: true})
 	d.publishLocally(&localPublisher{d: d, id: 4, qos: 1 + random.IntN(2)})
 	d.churn(1, 0, true)
+}
+
+// powerFailures is the run of one seed. It returns the number of crashes.
+func (d *drive) powerFailures(dir string) (crashes int64) {
+	random := d.random("power")
+	d.clients(random)
 	disk := newDisk(d.t, filepath.Dir(dir))
-	opts := Options{Dir: dir, Log: slog.New(slog.DiscardHandler)}
+	opts := Options{Dir: dir}
 	for most := 1 + random.Int64N(4); crashes < most; crashes++ {
 		opts.Storage = disk
 		disk.CrashAt(1 + random.IntN(20<<random.IntN(6)))
-		m, err := boot(d.t, opts)
-		if err == nil {
-			d.to(m.addr, m.b)
-			on := d.await(func() bool { return closed(disk.Crashed()) })
-			d.to("", nil)
-			_ = m.off(d.t) // with an error, for its disk is gone
-			if !on {
-				d.fault("everybody stands still after %d crashes", crashes)
-				d.cancel()
-				return crashes
-			}
-		} else if !closed(disk.Crashed()) {
-			d.fault("the broker does not start after %d crashes: %v", crashes, err)
+		if !d.untilCrash(opts, disk) {
 			return crashes
 		}
 		if random.IntN(4) == 0 {
@@ -150,6 +145,28 @@ func (d *drive) powerFailures(dir string) (crashes int64) {
 	return crashes
 }
 
+// untilCrash runs a broker until its disk is gone. It reports false when there is a fault first.
+func (d *drive) untilCrash(opts Options, disk *journaltest.Forgetful) bool {
+	m, err := boot(d.t, opts)
+	if err != nil {
+		if closed(disk.Crashed()) {
+			return true
+		}
+		d.fault("the broker does not start: %v", err)
+		d.cancel()
+		return false
+	}
+	d.to(m.addr, m.b)
+	on := d.await(func() bool { return closed(disk.Crashed()) })
+	d.to("", nil)
+	_ = m.off(d.t) // with an error, for its disk is gone
+	if !on {
+		d.fault("everybody stands still")
+		d.cancel()
+	}
+	return on
+}
+
 // last starts the broker without any more crash, lets all clients end, and looks what is retained.
 func (d *drive) last(opts Options) {
 	m, err := boot(d.t, opts)
@@ -161,7 +178,7 @@ func (d *drive) last(opts Options) {
 	d.probe("probe-first")
 	d.drain()
 	d.probe("probe-last")
-	if got := fmt.Sprint(m.b.Stats().StorageError); got != "" {
+	if got := m.b.Stats().StorageError; got != "" {
 		d.fault("the disk is well, but the broker says %q", got)
 	}
 	d.to("", nil)

@@ -18,10 +18,16 @@ type stamp struct {
 	seq        int // within publisher and topic, from 1
 }
 
+// heavy is the first number of publishers whose messages are larger, some KiB.
+const heavy = 100
+
 // payload is the stamp and a filling whose length and bytes follow from it.
 func (s stamp) payload() []byte {
 	out := fmt.Appendf(nil, "%d.%d.%d.%d|", s.pub, s.topic, s.conn, s.seq)
 	n := (s.pub*7919 + s.seq*104729 + s.conn) % 300
+	if s.pub >= heavy {
+		n *= 30
+	}
 	return append(out, bytes.Repeat([]byte{byte('a' + s.seq%26)}, n)...)
 }
 

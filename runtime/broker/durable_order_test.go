@@ -95,6 +95,7 @@ func (d *drive) restarts(receiveMax uint16, cleanStarts bool, restart func()) {
 
 // In order, complete and without duplicates over broken connections and graceful restarts.
 func TestOrderOverRestarts(t *testing.T) {
+	t.Parallel()
 	for _, receiveMax := range []uint16{1, 10, 65535} {
 		t.Run(fmt.Sprint("receive maximum ", receiveMax), func(t *testing.T) {
 			d := newDrive(t, uint64(receiveMax))
@@ -116,6 +117,7 @@ func TestOrderOverRestarts(t *testing.T) {
 // 2.0 is let off what it is known to get wrong: a Receive Maximum above 1 is exceeded, at
 // QoS 2 a larger window is repeated after PUBREL, and a restart forgets sessions of a clean start.
 func TestForeignDurableModel(t *testing.T) {
+	t.Parallel()
 	program := testneed.Program(t, "mosquitto")
 	d := newDrive(t, 1)
 	dir, addr := t.TempDir(), freeAddress(t, d.random("address"))

@@ -20,8 +20,9 @@ type receiver struct {
 	qos        byte
 	version    byte
 	receiveMax uint16
-	cuts       int   // a connection breaks after about so many messages; 0: never by itself
-	away       int64 // after its own break it comes back when about so many messages wait; 0: at once
+	cuts       int           // a connection breaks after about so many messages; 0: never by itself
+	away       int64         // after its own break it comes back when about so many messages wait; 0: at once
+	asleep     chan struct{} // after it has subscribed it is away until this is closed; nil: it is not
 
 	random *rand.Rand
 	in     *inbox
@@ -44,10 +45,23 @@ func (d *drive) receive(r *receiver) {
 	d.others.Go(func() {
 		subscribed := r.subscribe()
 		d.subscribing.Done()
-		if subscribed {
+		if subscribed && r.awake() {
 			r.run()
 		}
 	})
+}
+
+// awake waits until the receiver is to be connected; false when the run is over.
+func (r *receiver) awake() bool {
+	if r.asleep == nil {
+		return true
+	}
+	select {
+	case <-r.asleep:
+		return true
+	case <-r.d.ctx.Done():
+		return false
+	}
 }
 
 func (r *receiver) greeting() greeting {

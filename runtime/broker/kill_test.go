@@ -169,14 +169,9 @@ func (d *drive) load() {
 // TestKill kills a broker under load with SIGKILL, again and again, at any moment, and
 // starts it on what is left. The number of kills is MILLWRIGHT_TEST_KILLS.
 func TestKill(t *testing.T) {
-	kills := 40
-	if s := os.Getenv("MILLWRIGHT_TEST_KILLS"); s != "" {
-		var err error
-		if kills, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	seed := uint64(time.Now().UnixNano())
+	t.Parallel()
+	kills := fromEnv(t, "MILLWRIGHT_TEST_KILLS", 40)
+	seed := fromEnv(t, "MILLWRIGHT_TEST_SEED", rand.Uint64N(1<<32))
 	d := newDrive(t, seed)
 	random := d.random("kills")
 	addr, dir := freeAddress(t, random), t.TempDir()
