@@ -110,6 +110,8 @@ type Journal struct {
 	first    bool   // no segment has been begun since Open
 	reserve  reserve
 	reported map[string]time.Time
+
+	noSpare time.Time // when making a spare last failed; of the goroutine that tends
 }
 
 // Stats are figures of a journal. The counters begin at 0 with each Open.

@@ -3,6 +3,7 @@ package journal_test
 import (
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -125,6 +126,39 @@ func TestCompactionKeepsTheDiskSmall(t *testing.T) {
 		})
 		if s := l.j.Stats(); err != nil || s.Compacted == 0 || s.Deleted < 100 {
 			t.Errorf("%v, %+v", err, s)
+		}
+	})
+}
+
+// counting counts the files that are created.
+type counting struct {
+	journal.FS
+	created atomic.Int64
+}
+
+func (c *counting) Create(name string) (journal.File, error) {
+	c.created.Add(1)
+	return c.FS.Create(name)
+}
+
+// Where what is written is soon superfluous, the same few files are written over and over.
+func TestDeletedSegmentsAreUsedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &counting{FS: journaltest.NewForgetful()}
+		j, _ := running(t, journal.Options{FS: disk, Dir: "/j", SegmentBytes: 8 << 10, ReserveBytes: 8 << 10}, nil)
+		for i := range 5000 {
+			at := j.Append(1, make([]byte, 200))
+			j.Release(at)
+			if i%10 > 0 {
+				continue
+			}
+			if err := j.Await(t.Context(), at); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Millisecond) // of the bubble
+		}
+		if s := j.Stats(); s.Deleted < 100 || disk.created.Load() > 30 {
+			t.Errorf("%d segments deleted, %d files created", s.Deleted, disk.created.Load())
 		}
 	})
 }

@@ -1,8 +1,10 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A spare is a file of a segment's full size, with an empty header, that the next segment
@@ -17,6 +19,7 @@ type spare struct {
 const (
 	spareAfter = 1 << 20 // bytes in the active segment, from which on a spare is worth its room
 	spareRoom  = 4       // so many segments must fit on the disk besides
+	spareAgain = time.Minute
 	fillBytes  = 256 << 10
 )
 
@@ -28,14 +31,23 @@ func (j *Journal) busy() bool {
 	return j.active != nil && int64(j.active.end-j.active.base) >= min(spareAfter, j.o.SegmentBytes/4)
 }
 
-// prepare makes a spare if one is wanted and there is plenty of room.
-func (j *Journal) prepare() error {
+// prepare makes a spare if one is wanted and there is plenty of room. After a failure it
+// does nothing for a while.
+func (j *Journal) prepare(ctx context.Context) error {
 	j.mu.Lock()
 	wanted := j.spare == nil && j.err() == nil && j.busy()
 	j.mu.Unlock()
-	if !wanted {
+	if !wanted || time.Since(j.noSpare) < spareAgain {
 		return nil
 	}
+	err := j.makeSpare(ctx)
+	if err != nil {
+		j.noSpare = time.Now()
+	}
+	return err
+}
+
+func (j *Journal) makeSpare(ctx context.Context) error {
 	free, err := j.o.FS.Free(j.o.Dir)
 	if err != nil {
 		return faulty("measure", j.o.Dir, err)
@@ -45,7 +57,7 @@ func (j *Journal) prepare() error {
 	}
 	s := &spare{name: j.newName()}
 	var there bool
-	if s.file, there, err = j.newFile(s.name, j.zero); err != nil {
+	if s.file, there, err = j.newFile(s.name, func(f File) error { return j.zero(ctx, f) }); err != nil {
 		if there {
 			err = errors.Join(err, faulty("remove", s.name, j.o.FS.Remove(s.name)))
 		}
@@ -58,9 +70,12 @@ func (j *Journal) prepare() error {
 }
 
 // zero fills the file with zeros, bit by bit so that commits need not wait for long.
-func (j *Journal) zero(f File) error {
+func (j *Journal) zero(ctx context.Context, f File) error {
 	zeros := make([]byte, fillBytes)
 	for at, size := int64(0), j.fullSize(); at < size; at += fillBytes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := writeFull(f, zeros[:min(fillBytes, size-at)], at); err != nil {
 			return err
 		}

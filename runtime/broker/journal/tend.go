@@ -29,7 +29,7 @@ func (j *Journal) tend(ctx context.Context) {
 			continue
 		}
 		j.refill()
-		if err := j.prepare(); err != nil {
+		if err := j.prepare(ctx); err != nil && ctx.Err() == nil {
 			j.report(err)
 		}
 	}
