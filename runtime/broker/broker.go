@@ -40,6 +40,8 @@ type Options struct {
 	Limits Limits // what is zero takes its default
 	// Storage is what the journal writes through; nil is the operating system's files.
 	Storage journal.FS
+
+	segmentBytes int64 // of the journal's files, for tests: small ones are compacted soon
 }
 
 // Broker is one running broker.
@@ -137,7 +139,7 @@ func (b *Broker) openJournal() error {
 	r := newRecovery(b)
 	var err error
 	b.journal, err = journal.Open(journal.Options{
-		FS: b.opts.Storage, Dir: filepath.Join(b.opts.Dir, "journal"), Log: b.log, Move: b.move,
+		FS: b.opts.Storage, Dir: filepath.Join(b.opts.Dir, "journal"), Log: b.log, Move: b.move, SegmentBytes: b.opts.segmentBytes,
 	}, r.replay)
 	if err != nil {
 		return err

@@ -68,6 +68,7 @@ func TestPowerFailure(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "broker") // which the broker makes, also on the file system that forgets
 	var acked, delivered, crashes int64
+	var compacted uint64
 	for n := range seeds {
 		seed := first + n
 		d := newDrive(t, seed)
@@ -75,12 +76,13 @@ func TestPowerFailure(t *testing.T) {
 		if f := d.failed(); f != "" {
 			t.Fatalf("MILLWRIGHT_TEST_SEED=%d: %s\n%s", seed, f, d.summary())
 		}
+		compacted += d.compacted
 		acked += d.ledger.acked.Load() + d.kept.acked.Load()
 		for _, in := range d.inboxes {
 			delivered += in.first.Load()
 		}
 	}
-	t.Logf("%d seeds, %d crashes, %d messages acknowledged, %d delivered", seeds, crashes, acked, delivered)
+	t.Logf("%d seeds, %d crashes, %d messages acknowledged, %d delivered, %d segments compacted", seeds, crashes, acked, delivered, compacted)
 }
 
 // fromEnv returns a number that the environment may change.
@@ -127,7 +129,7 @@ func (d *drive) powerFailures(dir string) (crashes int64) {
 	random := d.random("power")
 	d.clients(random)
 	disk := newDisk(d.t, filepath.Dir(dir))
-	opts := Options{Dir: dir}
+	opts := Options{Dir: dir, segmentBytes: 4 << 10 << random.IntN(14)} // small ones are compacted and deleted
 	for most := 1 + random.Int64N(4); crashes < most; crashes++ {
 		opts.Storage = disk
 		disk.CrashAt(1 + random.IntN(20<<random.IntN(6)))
@@ -160,6 +162,7 @@ func (d *drive) untilCrash(opts Options, disk *journaltest.Forgetful) bool {
 	on := d.await(func() bool { return closed(disk.Crashed()) })
 	d.to("", nil)
 	_ = m.off(d.t) // with an error, for its disk is gone
+	d.compacted += m.b.journal.Stats().Compacted
 	if !on {
 		d.fault("everybody stands still")
 		d.cancel()
@@ -182,6 +185,7 @@ func (d *drive) last(opts Options) {
 		d.fault("the disk is well, but the broker says %q", got)
 	}
 	d.to("", nil)
+	d.compacted += m.b.journal.Stats().Compacted
 	if err := m.off(d.t); err != nil {
 		d.fault("the broker ended with %v", err)
 	}

@@ -185,7 +185,7 @@ func (d *drive) failingDisk(dir string, failed map[journaltest.Op]int) {
 	disk := newDisk(d.t, filepath.Dir(dir))
 	for range 2 {
 		faulty := journaltest.NewFaulty(disk, random.Uint64())
-		m, err := boot(d.t, Options{Dir: dir, Storage: faulty})
+		m, err := boot(d.t, Options{Dir: dir, Storage: faulty, segmentBytes: 16 << 10})
 		if err != nil {
 			d.fault("the broker does not start: %v", err)
 			d.cancel()

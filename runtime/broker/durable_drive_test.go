@@ -26,6 +26,8 @@ type drive struct {
 	kept   *ledger                // of retained messages
 	lead   int64                  // publishers run this far ahead of the slowest subscriber at most
 
+	compacted uint64 // segments of the journal
+
 	crashes bool // the broker may have forgotten, when it is back, what it had sent
 
 	inboxes     []*inbox

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 func runChild(addr, dir string) error {
 	policy := newControl(identityOf("line1", "rw #"))
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	b, err := New(Options{Dir: dir, Watch: policy, Login: loginPlain, Log: log})
+	b, err := New(Options{Dir: dir, Watch: policy, Login: loginPlain, Log: log, segmentBytes: 1 << 20})
 	if err != nil {
 		return err
 	}
