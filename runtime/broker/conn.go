@@ -134,14 +134,22 @@ func (c *conn) isOver() bool {
 }
 
 // serve is the life of a connection. Ctx bounds the log-in only: when the broker stops, it
-// stops each connection.
+// stops each connection. The log-in has a goroutine of its own: the other then lives with a
+// small stack.
 func (c *conn) serve(ctx context.Context) {
-	c.stop(guard(func() error {
-		if err := c.connect(ctx); err != nil {
-			return err
-		}
-		return c.read()
-	}))
+	if err := guard(func() error { return c.connect(ctx) }); err != nil {
+		c.stop(err)
+		c.end()
+		return
+	}
+	go func() {
+		c.stop(guard(c.read))
+		c.end()
+	}()
+}
+
+// end winds the connection up, after its last packet.
+func (c *conn) end() {
 	if c.fan != nil {
 		c.fan.flush()
 	}
@@ -158,6 +166,7 @@ func (c *conn) serve(ctx context.Context) {
 	}
 	c.in.end()
 	c.part()
+	c.b.forget(c)
 }
 
 // part frees the session and publishes the will.
@@ -348,6 +357,19 @@ func (c *conn) handle(first byte, body []byte) error {
 	default: // what only servers send, and AUTH, which no login here uses
 		return packets.ErrProtocolViolation
 	}
+	return aside(func() error { return c.control(first, body) })
+}
+
+// aside runs what is rare and deep on a stack of its own, and waits for it: an idle
+// connection's goroutine then keeps to the smallest stack, half of what it has else.
+func aside(run func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- guard(run) }()
+	return <-done
+}
+
+// control handles what is neither a message nor an acknowledgement.
+func (c *conn) control(first byte, body []byte) error {
 	pk, err := c.decode(first, body)
 	if err != nil {
 		return err

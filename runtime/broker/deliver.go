@@ -6,7 +6,7 @@ import (
 )
 
 const (
-	// networkPatience is how long a publisher of QoS 0 waits for network clients that make progress.
+	// networkPatience is how long a publisher waits for network clients that make progress.
 	networkPatience = 5 * time.Millisecond
 	// bufferMessages and bufferBytes bound what of QoS 1 and 2 waits in memory for one
 	// connected client; what is more lies on disk.
@@ -35,6 +35,9 @@ func (b *Broker) deliver(s *session, d *delivery, f *fanout) result {
 		s.box.seq = max(s.box.seq, next.seq)
 		c.send(&next, f)
 	case s.box.tail.len() > 0 || s.box.buffer.len() >= bufferMessages || s.box.size+d.msg.bytes() > bufferBytes || b.buffered.Load() >= int64(b.limits.TotalBufferBytes):
+		if !c.out.stuck {
+			f.slow = append(f.slow, s)
+		}
 		return b.store(s, d)
 	default:
 		s.box.seq = max(s.box.seq, next.seq)
@@ -119,6 +122,44 @@ func (b *Broker) awaitNetwork(ctx context.Context, to *copyFor, f *fanout, until
 		s.mu.Unlock()
 	}
 	b.deliverLast(to, f)
+}
+
+// awaitSlow waits until the connected clients whose messages of QoS 1 and 2 must wait on disk have
+// caught up, so that publishers keep to their speed. Who has not in time is not waited for again
+// until it has made progress: its messages wait on disk.
+func (b *Broker) awaitSlow(ctx context.Context, f *fanout) {
+	f.kick()
+	late, cancel := context.WithTimeout(ctx, networkPatience)
+	defer cancel()
+	for i, s := range f.slow {
+		f.slow[i] = nil
+		for s.awaitCaughtUp(late) {
+		}
+	}
+	f.slow = f.slow[:0]
+}
+
+// awaitCaughtUp waits for the client's next progress, and reports whether there was some and it
+// has not caught up.
+func (s *session) awaitCaughtUp(late context.Context) bool {
+	s.mu.Lock()
+	c := s.link
+	if c == nil || c.out.stuck || c.out.closed || s.box.tail.len() < bufferMessages {
+		s.mu.Unlock()
+		return false
+	}
+	room := c.out.awaitRoom()
+	s.mu.Unlock()
+	select {
+	case <-room:
+		return true
+	case <-c.over:
+	case <-late.Done():
+		s.mu.Lock()
+		c.out.stuck = true
+		s.mu.Unlock()
+	}
+	return false
 }
 
 // deliverLast hands over a QoS 0 message, or keeps or drops it.

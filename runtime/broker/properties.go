@@ -168,6 +168,9 @@ func (c *cursor) lastProperties() error {
 	return checkProperties(all)
 }
 
+// maxFilters bounds the filters of one packet, and so the time for which it holds up others.
+const maxFilters = 10_000
+
 // checkFilters checks SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0, 3.8 and 3.10).
 func (c *cursor) checkFilters(kind, version byte) error {
 	c.uint16() // the packet id
@@ -184,7 +187,10 @@ func (c *cursor) checkFilters(kind, version byte) error {
 	if version == 5 {
 		reserved = 0xC0
 	}
-	for len(c.rest) > 0 && !c.bad {
+	for n := 0; len(c.rest) > 0 && !c.bad; n++ {
+		if n == maxFilters {
+			return packets.ErrQuotaExceeded
+		}
 		if err := checkText(c.string()); err != nil {
 			return err
 		}

@@ -21,6 +21,8 @@ type reader struct {
 	buf     []byte          // nil, or pooled, or its own; buf[r:w] is not handled
 	r, w    int
 	starved bool // the socket had no more, in the middle of a packet
+	much    int8 // above 0: more came lately than a small buffer holds
+	need    int  // the size of the packet that has begun, as far as it is known
 
 	late     func() bool                          // called when the deadline has passed: may the client have more time?
 	budget   func(n int) (back func(), err error) // grants the memory for a large body, and limits the time to read it
@@ -36,6 +38,7 @@ type reader struct {
 const (
 	readAhead    = 64 << 10 // what is read in one call
 	smallPacket  = 8 << 10  // the beginning of a packet up to this size may wait for the rest for as long as it likes
+	muchReads    = 16       // a connection on which much has come keeps to large buffers for so many reads
 	ownReadAhead = 4 << 10  // where the buffer cannot be given back while waiting
 )
 
@@ -68,8 +71,9 @@ func (r *reader) packet(limit int) (first byte, body []byte, err error) {
 		case header > 0 && total <= r.w-r.r:
 			body := r.buf[r.r+header : r.r+total]
 			r.r += total
+			r.need = 0
 			return first, body, nil
-		case header > 0 && total > smallPacket && (r.starved || total > cap(r.buf) && total > readAhead || r.raw == nil && total > ownReadAhead):
+		case header > 0 && r.tooLarge(total):
 			r.r += header
 			body, err := r.large(length)
 			return first, body, err
@@ -78,6 +82,16 @@ func (r *reader) packet(limit int) (first byte, body []byte, err error) {
 			return 0, nil, err
 		}
 	}
+}
+
+// tooLarge reports whether a packet that has begun needs memory of its own: it does not fit
+// into a buffer, or would keep one from others while the rest is waited for.
+func (r *reader) tooLarge(total int) bool {
+	r.need = total
+	if r.raw == nil {
+		return total > ownReadAhead
+	}
+	return total > readAhead || r.starved && total > smallPacket
 }
 
 // packetHeader decodes the fixed header (MQTT 5.0, 2.1); header 0 says that more is needed.
@@ -125,7 +139,7 @@ func checkFlags(first byte) error {
 
 // large reads a body that comes in parts, with memory out of a budget that all share.
 func (r *reader) large(length int) ([]byte, error) {
-	r.starved = false
+	r.starved, r.need = false, 0
 	head := bytes.Clone(r.buf[r.r:r.w])
 	r.r, r.w = 0, 0
 	r.release()
@@ -209,27 +223,50 @@ func (r *reader) goesOn(err error) bool {
 // try is one attempt to read from the socket; false waits until there is something.
 func (r *reader) try(fd uintptr) bool {
 	part := r.buf
-	if cap(part) != readAhead {
-		r.buf = readBuffers.Get().(*[readAhead]byte)[:]
-		copy(r.buf, part[:r.w])
-	}
+	r.grow()
 	var again bool
 	r.n, again, r.err = readSocket(fd, r.buf[r.w:])
 	if !again {
+		if cap(part) == smallBuffer && cap(r.buf) != smallBuffer {
+			smallBuffers.Put((*[smallBuffer]byte)(part[:smallBuffer]))
+		}
 		r.starved = false
+		if r.n >= smallBuffer || r.n == len(r.buf)-r.w {
+			r.much = muchReads
+		} else if r.much > 0 {
+			r.much--
+		}
 		return true
 	}
 	if r.w > 0 && !r.starved {
 		r.starved = true // what came is the beginning of a packet: packet decides what to keep it in
 		return true
 	}
-	if cap(part) != readAhead {
+	if r.w == 0 {
+		r.release()
+	} else if cap(part) < cap(r.buf) {
 		r.release()
 		r.buf = part
-	} else if r.w == 0 {
-		r.release()
 	}
-	return false
+	return false // and wait
+}
+
+// grow makes sure of a buffer for what has begun: a small one, unless much comes. The
+// beginning stays valid in the buffer that it replaces too.
+func (r *reader) grow() {
+	part := r.buf
+	switch {
+	case r.need > smallBuffer || r.much > 0 && r.w == 0 || r.w >= smallBuffer:
+		if cap(part) == readAhead {
+			return
+		}
+		r.buf = readBuffers.Get().(*[readAhead]byte)[:]
+	case cap(part) >= smallBuffer:
+		return
+	default:
+		r.buf = smallBuffers.Get().(*[smallBuffer]byte)[:]
+	}
+	copy(r.buf, part[:r.w])
 }
 
 // release gives the buffer back.
@@ -237,8 +274,11 @@ func (r *reader) release() {
 	if r.raw == nil {
 		return
 	}
-	if cap(r.buf) == readAhead {
+	switch cap(r.buf) {
+	case readAhead:
 		readBuffers.Put((*[readAhead]byte)(r.buf[:readAhead]))
+	case smallBuffer:
+		smallBuffers.Put((*[smallBuffer]byte)(r.buf[:smallBuffer]))
 	}
 	r.buf = nil
 }

@@ -61,6 +61,7 @@ type fanout struct {
 	places  map[*subscriber]int // in copies, where there are many
 	blocked []copyFor           // who had no room
 	spilled []copyFor
+	slow    []*session // connected, and what it got waits on disk
 	record  []recipient
 	frames  [4]frame // by version and kind of QoS; an empty one is not encoded yet
 	space   [4][]byte
@@ -82,8 +83,9 @@ func (f *fanout) begin() {
 	clear(f.copies)
 	clear(f.blocked)
 	clear(f.spilled)
+	clear(f.slow)
 	clear(f.record)
-	f.subs, f.copies, f.blocked, f.spilled, f.record = f.subs[:0], f.copies[:0], f.blocked[:0], f.spilled[:0], f.record[:0]
+	f.subs, f.copies, f.blocked, f.spilled, f.slow, f.record = f.subs[:0], f.copies[:0], f.blocked[:0], f.spilled[:0], f.slow[:0], f.record[:0]
 	f.frames = [4]frame{}
 	if len(f.places) > 0 {
 		clear(f.places)
@@ -164,10 +166,13 @@ func (b *Broker) routeWith(ctx context.Context, f *fanout, m *message, r receipt
 	if err != nil {
 		return 0, err
 	}
-	if len(f.blocked) == 0 {
-		return at, nil
+	if len(f.blocked) > 0 {
+		err = b.settleBlocked(ctx, f, m, how)
 	}
-	return at, b.settleBlocked(ctx, f, m, how)
+	if len(f.slow) > 0 && how != lossy {
+		b.awaitSlow(ctx, f)
+	}
+	return at, err
 }
 
 // settleBlocked deals with those who had no room. A network client that makes progress is

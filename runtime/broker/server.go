@@ -51,11 +51,7 @@ func (b *Broker) admit(ctx context.Context, nc net.Conn) {
 		b.conns[c] = struct{}{}
 		b.connections.Add(1)
 		b.connsMu.Unlock()
-		go func() {
-			defer b.connections.Done()
-			defer b.forget(c)
-			c.serve(ctx)
-		}()
+		go c.serve(ctx)
 		return
 	}
 	b.connsMu.Unlock()
@@ -75,7 +71,9 @@ func (b *Broker) openConnections() int {
 	return len(b.conns)
 }
 
+// forget takes a connection out that has ended.
 func (b *Broker) forget(c *conn) {
+	defer b.connections.Done()
 	b.connsMu.Lock()
 	defer b.connsMu.Unlock()
 	delete(b.conns, c)

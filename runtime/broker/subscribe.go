@@ -41,9 +41,6 @@ func (c *conn) subscribe(pk packets.Packet) error {
 	return nil
 }
 
-// maxFilters bounds the filters of one packet, and so the time for which it holds up others.
-const maxFilters = 10_000
-
 // checkSubscribe refuses what ends the connection, before any of it is granted.
 func checkSubscribe(pk *packets.Packet) error {
 	ids := pk.Properties.SubscriptionIdentifier
@@ -52,8 +49,6 @@ func checkSubscribe(pk *packets.Packet) error {
 		return packets.ErrProtocolViolationNoPacketID
 	case len(pk.Filters) == 0:
 		return packets.ErrProtocolViolationNoFilters
-	case len(pk.Filters) > maxFilters:
-		return packets.ErrQuotaExceeded
 	case len(ids) > 1 || len(ids) == 1 && ids[0] == 0:
 		return packets.ErrProtocolViolation
 	}
@@ -231,9 +226,6 @@ func (c *conn) unsubscribe(pk packets.Packet) error {
 	}
 	if len(pk.Filters) == 0 {
 		return packets.ErrProtocolViolationNoFilters
-	}
-	if len(pk.Filters) > maxFilters {
-		return packets.ErrQuotaExceeded
 	}
 	codes := make([]byte, len(pk.Filters))
 	var at journal.Position
