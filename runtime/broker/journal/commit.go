@@ -80,8 +80,13 @@ func (j *Journal) finish() error {
 		err = spec.Errorf(spec.Unavailable, "cannot write the last %d bytes of the journal: %w", j.undone, err)
 		j.mu.Unlock()
 	}
-	_, e := j.dropSpare()
-	return errors.Join(err, e, j.closeFiles())
+	if _, e := j.dropSpare(); e != nil {
+		j.report(e)
+	}
+	if e := j.closeFiles(); e != nil {
+		j.report(e)
+	}
+	return err
 }
 
 func (j *Journal) closeFiles() error {

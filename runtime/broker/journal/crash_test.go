@@ -17,6 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/broker/journal"
 	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
 )
@@ -32,6 +33,7 @@ type ledger struct {
 	at      map[uint32]journal.Position
 	shown   journal.Position // the last position that replay has shown
 	told    journal.Position // all below was reported durable to a waiter
+	floor   journal.Position // all below was used before the power failed
 	moved   int
 }
 
@@ -92,6 +94,9 @@ func (l *ledger) writeLocked(record []byte) journal.Position {
 		live = 1
 	}
 	e := entry{l.j.Append(live, record), bytes.Clone(record)}
+	if e.at < l.floor {
+		l.t.Errorf("position %d is given again: to %d all was durable", e.at, l.floor)
+	}
 	l.history = append(l.history, e)
 	if old := apply(l.at, e); old != 0 {
 		l.j.Release(old)
@@ -175,12 +180,18 @@ func (l *ledger) reopen(o journal.Options) {
 	if l.j != nil {
 		durable = max(durable, l.j.Durable())
 	}
-	l.at, l.shown = map[uint32]journal.Position{}, 0
 	o.Move = l.move
-	var err error
-	if l.j, err = journal.Open(o, l.replay); err != nil {
-		l.t.Fatal(err)
+	for attempt := 0; ; attempt++ {
+		l.at, l.shown = map[uint32]journal.Position{}, 0
+		var err error
+		if l.j, err = journal.Open(o, l.replay); err == nil {
+			break
+		}
+		if attempt > 50 || spec.KindOf(err) != spec.Unavailable {
+			l.t.Fatal(err)
+		}
 	}
+	l.floor = durable
 	last := max(l.shown, durable-min(durable, 1))
 	want := map[uint32]journal.Position{}
 	l.history = nil

@@ -86,19 +86,26 @@ func (j *Journal) find() error {
 	}
 	for _, name := range names {
 		n, is := segmentName(name)
+		j.names = max(j.names, n)
 		switch {
 		case is:
-			j.names = max(j.names, n)
-			err = j.identify(j.path(name))
+			if err := j.identify(j.path(name)); err != nil {
+				return err
+			}
 		case strings.HasSuffix(name, newSuffix), name == reserveName:
-			err = j.o.FS.Remove(j.path(name))
-		}
-		if err != nil {
-			return err
+			j.clear(j.path(name))
 		}
 	}
 	slices.SortFunc(j.segments, func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
-	return j.chain()
+	j.chain()
+	return nil
+}
+
+// clear removes a file that is of no use; if that fails it takes up room until the next Open.
+func (j *Journal) clear(name string) {
+	if err := j.o.FS.Remove(name); err != nil {
+		j.report(faulty("remove", name, err))
+	}
 }
 
 // identify reads a segment's header.
@@ -117,11 +124,13 @@ func (j *Journal) identify(name string) error {
 		return errors.Join(spec.Errorf(spec.Unavailable, "cannot read %q: %w", name, err), f.Close())
 	}
 	if n == headerBytes && bytes.Equal(head, make([]byte, headerBytes)) { // a spare
-		return errors.Join(f.Close(), j.o.FS.Remove(name))
+		j.clear(name)
+		return f.Close()
 	}
 	var ok bool
 	if seg.header, ok = decodeHeader(head[:n]); !ok || seg.base < firstPosition || seg.size > headerBytes+endBytes+2*MaxRecord {
-		return errors.Join(seg.close(), j.setAside(seg))
+		j.setAside(seg)
+		return nil
 	}
 	if seg.version > version {
 		return errors.Join(spec.Errorf(spec.Invalid, "cannot read %q: its format is version %d, this release knows %d", name, seg.version, version).
@@ -131,24 +140,23 @@ func (j *Journal) identify(name string) error {
 	return nil
 }
 
-// setAside renames a file whose header is damaged, so that it is neither read nor lost.
-func (j *Journal) setAside(seg *segment) error {
+// setAside renames a file that does not fit in, so that it is neither read nor lost.
+func (j *Journal) setAside(seg *segment) {
+	aside := seg.name + damagedSuffix
 	j.log.Error("a segment of the journal has no readable header: records that it held are missing, the file is kept",
-		"file", seg.name, "kept as", seg.name+damagedSuffix, "bytes", seg.size)
-	if err := j.o.FS.Rename(seg.name, seg.name+damagedSuffix); err != nil {
-		return spec.Errorf(spec.Unavailable, "cannot set %q aside: %w", seg.name, err)
+		"file", seg.name, "kept as", aside, "bytes", seg.size)
+	if err := errors.Join(seg.close(), faulty("rename", seg.name, j.o.FS.Rename(seg.name, aside))); err != nil {
+		j.report(err)
 	}
-	return nil
 }
 
 // chain sets where each segment ends: where the next one begins. It sets aside what does
 // not fit in.
-func (j *Journal) chain() error {
+func (j *Journal) chain() {
 	kept := j.segments[:0]
-	var err error
 	for _, seg := range j.segments {
 		if n := len(kept); n > 0 && (seg.base < kept[n-1].base || seg.number == kept[n-1].number || seg.salt != kept[n-1].salt) {
-			err = errors.Join(err, seg.close(), j.setAside(seg))
+			j.setAside(seg)
 			continue
 		}
 		kept = append(kept, seg)
@@ -157,7 +165,6 @@ func (j *Journal) chain() error {
 	for i, seg := range kept[:max(0, len(kept)-1)] {
 		seg.end = kept[i+1].base
 	}
-	return err
 }
 
 // reader replays the segments of a journal.

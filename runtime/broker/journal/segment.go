@@ -111,9 +111,11 @@ func (s *segment) close() error {
 
 func (j *Journal) path(name string) string { return filepath.Join(j.o.Dir, name) }
 
-// segmentName returns the number in the name of a file that holds records, or will.
-func segmentName(name string) (uint64, bool) {
-	var n uint64
-	_, err := fmt.Sscanf(name, segmentPattern, &n)
-	return n, err == nil && name == fmt.Sprintf(segmentPattern, n)
+// segmentName returns the number with which the name of a segment begins, 0 for another
+// file's, and whether that is the name of one that holds records, or will.
+func segmentName(name string) (n uint64, is bool) {
+	if _, err := fmt.Sscanf(name, segmentPattern, &n); err != nil {
+		return 0, false
+	}
+	return n, name == fmt.Sprintf(segmentPattern, n)
 }
