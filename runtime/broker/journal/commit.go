@@ -203,6 +203,9 @@ func (j *Journal) settle(n int) {
 	j.durable.Store(uint64(j.active.end))
 	j.stats.Syncs++
 	j.gate()
+	if j.isDead(j.segments[0]) {
+		signal(j.dead)
+	}
 }
 
 // flown ends a batch.

@@ -74,11 +74,15 @@ func (j *Journal) deletable() *segment {
 			return seg
 		}
 	}
-	seg := j.segments[0]
-	if seg == j.active || seg.live > 0 || uint64(seg.touched) > j.durable.Load() {
-		return nil
+	if seg := j.segments[0]; j.isDead(seg) {
+		return seg
 	}
-	return seg
+	return nil
+}
+
+// isDead reports whether nothing refers to the segment's records, and why is on disk. The caller has the lock.
+func (j *Journal) isDead(seg *segment) bool {
+	return seg != j.active && seg.live == 0 && uint64(seg.touched) <= j.durable.Load()
 }
 
 // remove removes the segment's file for good: the next one is deleted only after that.
