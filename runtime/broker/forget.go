@@ -10,7 +10,7 @@ import (
 // queue is full loses its copy, counted. It fails with kind Unavailable after the broker has stopped.
 func (b *Broker) ForgetRetained(filter string) error {
 	var errs []error
-	for _, old := range b.retained.match(filter) {
+	for _, old := range b.retained.match(filter, b.retained.mark()) {
 		m := &message{Message: Message{Topic: old.Topic, Retain: true}}
 		_, err := b.route(context.Background(), m, lossy)
 		errs = append(errs, err)

@@ -63,7 +63,7 @@ func (b *Broker) queueRetained(s *subscription) {
 		return
 	}
 	id := s.owner.identity.Load()
-	for _, m := range b.retained.match(s.filter) {
+	for _, m := range b.retained.match(s.filter, b.retained.mark()) {
 		if id.may(spec.Read, m.Topic) {
 			s.owner.queue.force(delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, checked: id})
 		}

@@ -21,12 +21,14 @@ type retained struct {
 	messages topicTree[kept]
 	system   map[string]*message // $SYS
 	bytes    int
+	last     uint64 // number of the last one that was set
 }
 
 // kept is a retained message and where it lies on disk.
 type kept struct {
-	m  *message
-	at journal.Position
+	m      *message
+	at     journal.Position
+	number uint64 // ascending by the time of setting
 }
 
 func newRetained(limits Limits, log *slog.Logger) *retained {
@@ -85,7 +87,8 @@ func (r *retained) set(topic string, m *message, at journal.Position) (former jo
 	}
 	own := *m
 	own.from, own.kept, own.Retain = nil, nil, true
-	r.messages.put(m.Topic, kept{&own, at})
+	r.last++
+	r.messages.put(m.Topic, kept{&own, at, r.last})
 	r.bytes += own.bytes()
 	return former
 }
@@ -129,8 +132,15 @@ func (r *retained) get(topic string) *message {
 	return k.m
 }
 
-// match returns the retained messages that match the filter.
-func (r *retained) match(filter string) []*message {
+// mark names this moment: match leaves out what was set after it.
+func (r *retained) mark() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.last
+}
+
+// match returns the retained messages that match the filter and were set before the mark.
+func (r *retained) match(filter string, mark uint64) []*message {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var out []*message
@@ -149,7 +159,9 @@ func (r *retained) match(filter string) []*message {
 		}
 	}
 	r.messages.match(filter, func(_ string, k kept) bool {
-		add(k.m)
+		if k.number <= mark {
+			add(k.m)
+		}
 		return true
 	})
 	return out

@@ -109,7 +109,7 @@ func (b *Broker) subscribeSession(to *session, s *subscription, f *fanout) (pack
 		b.stats.refused.Add(1)
 		return packets.ErrNotAuthorized, 0
 	}
-	former, at, ok := b.grant(to, s)
+	former, mark, at, ok := b.grant(to, s)
 	if !ok {
 		b.stats.refused.Add(1)
 		return packets.ErrQuotaExceeded, 0
@@ -117,17 +117,18 @@ func (b *Broker) subscribeSession(to *session, s *subscription, f *fanout) (pack
 	if s.retainHandling == retainNever || s.retainHandling == retainIfNew && former != nil || s.group != "" {
 		return packets.QosCodes[s.qos], at
 	}
-	return packets.QosCodes[s.qos], max(at, b.deliverRetained(to, s, f))
+	return packets.QosCodes[s.qos], max(at, b.deliverRetained(to, s, mark, f))
 }
 
-// grant puts the subscription in force, in place of a former one, unless that is more than a client may have.
-func (b *Broker) grant(to *session, s *subscription) (former *subscription, at journal.Position, ok bool) {
+// grant puts the subscription in force, in place of a former one, unless that is more than a
+// client may have. What is retained after the mark comes as a live message.
+func (b *Broker) grant(to *session, s *subscription) (former *subscription, mark uint64, at journal.Position, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	former = to.subscriptions.get(s.name())
 	if former == nil && (to.subscriptions.len() >= b.limits.Subscriptions ||
 		to.filterBytes+s.bytes() > b.limits.SubscriptionBytes || b.filterBytes+s.bytes() > b.limits.TotalSubscriptionBytes) || b.burdened(to) {
-		return nil, 0, false
+		return nil, 0, 0, false
 	}
 	if former == nil {
 		to.filterBytes += s.bytes()
@@ -135,7 +136,7 @@ func (b *Broker) grant(to *session, s *subscription) (former *subscription, at j
 	}
 	to.subscriptions.put(s)
 	b.subscribe(s)
-	return former, b.saveSubscription(to, s, former), true
+	return former, b.retained.mark(), b.saveSubscription(to, s, former), true
 }
 
 // bytes is what a subscription costs, about.
@@ -147,8 +148,8 @@ const retainedChunk = 256
 // deliverRetained hands a network session the retained messages that match. It returns the
 // position up to which the journal must be on disk before the client is told: a durable
 // session must not lose those of QoS 1 and 2.
-func (b *Broker) deliverRetained(to *session, s *subscription, f *fanout) (at journal.Position) {
-	found := b.retained.match(s.filter)
+func (b *Broker) deliverRetained(to *session, s *subscription, mark uint64, f *fanout) (at journal.Position) {
+	found := b.retained.match(s.filter, mark)
 	for len(found) > 0 {
 		n := min(len(found), retainedChunk)
 		at = max(at, b.deliverChunk(to, s, found[:n], f))
