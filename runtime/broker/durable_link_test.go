@@ -59,7 +59,11 @@ func (o greeting) open(nc net.Conn, number int) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ack.ReasonCode != 0 {
+	switch ack.ReasonCode {
+	case 0:
+	case 3, 0x88, 0x89, 0x8B: // MQTT 3, MQTT 5: unavailable, busy, shutting down
+		return nil, fmt.Errorf("the broker, which stops, has no time for %q: %#x", o.client, ack.ReasonCode)
+	default:
 		return nil, fmt.Errorf("CONNECT of %q was refused with %#x", o.client, ack.ReasonCode)
 	}
 	l.present = ack.SessionPresent
