@@ -287,7 +287,7 @@ func eachSeed(t *testing.T, n int, f func(t *testing.T, seed uint64)) (ran int) 
 
 func TestWhatWasDurableSurvivesACrash(t *testing.T) {
 	var moved, deleted int
-	tried := eachSeed(t, 200, func(t *testing.T, seed uint64) {
+	tried := eachSeed(t, 150, func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		disk := journaltest.NewForgetful()
 		l := &ledger{t: t}

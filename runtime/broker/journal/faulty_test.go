@@ -12,7 +12,7 @@ import (
 // The disk fails now and then, in every way, and at last the power does.
 func TestWhatWasDurableSurvivesAFaultyDisk(t *testing.T) {
 	failed := map[journaltest.Op]int{}
-	tried := eachSeed(t, 200, func(t *testing.T, seed uint64) {
+	tried := eachSeed(t, 150, func(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		disk := journaltest.NewForgetful()
 		l := &ledger{t: t}

@@ -181,6 +181,7 @@ func fullDisk(t *testing.T, person bool) {
 	if err := j.Err(); err != nil || j.Stats().Full {
 		t.Errorf("%v, %+v", err, j.Stats())
 	}
+	synctest.Wait()
 	if n := strings.Count(log.String(), "level=ERROR"); n == 0 || n > 3 {
 		t.Errorf("%d errors logged: %s", n, log.String())
 	}
@@ -242,6 +243,7 @@ func TestAwaitNamesTheDisksFailure(t *testing.T) {
 		if j.Durable() > at || j.Err() == nil {
 			t.Errorf("durable to %d, %v", j.Durable(), j.Err())
 		}
+		synctest.Wait()
 		if n := strings.Count(log.String(), "level=ERROR"); n < 5 || n > 25 {
 			t.Errorf("%d errors logged in ten minutes: %s", n, log.String())
 		}
@@ -249,6 +251,7 @@ func TestAwaitNamesTheDisksFailure(t *testing.T) {
 		if err := j.Await(within(t, 10*time.Second), at); err != nil || j.Err() != nil {
 			t.Errorf("%v, %v", err, j.Err())
 		}
+		synctest.Wait()
 		if !strings.Contains(log.String(), "written again") {
 			t.Error(log.String())
 		}
