@@ -1,0 +1,262 @@
+package plan
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// Deployment is an instance as it is, or shall be, on its engine. Lists that hold objects of
+// the engine are in the order in which those start.
+type Deployment struct {
+	Name       string
+	Image      Image
+	Network    *Network // nil: none
+	Volumes    []string // full names, "millwright_broker"
+	Containers []Container
+	Leftovers  []Leftover // of a pass that was interrupted; only actual
+	Files      []File
+	Secrets    []Secret
+	// Spec is what the deployment was made of; nil where it is not known (only actual).
+	Spec *spec.Instance
+	// Recorded is true where Spec was read from the deployment's own record.
+	Recorded bool
+}
+
+// Image is a reference, and the id that the engine has for it now.
+type Image struct {
+	Reference string
+	ID        string // empty: the engine does not have it
+	Source    string // how it is to be had: "pull", "archive press.tar"; only desired
+	Stale     bool   // the registry has another one and pull is always; only desired
+}
+
+// Network is the deployment's own.
+type Network struct {
+	Name   string
+	Subnet string // desired: empty leaves it to the engine
+}
+
+// Container is one part. The zero of an attribute means that it is not set.
+type Container struct {
+	Part string // control, broker, mapper or an agent's name: the compose service
+	Name string
+
+	ImageID     string
+	Image       string // reference; not compared, ImageID is
+	Command     []string
+	Environment map[string]string
+	Hostname    string
+	User        string
+	Groups      []string // further group ids
+	ReadOnly    bool
+	CapDrop     []string
+	SecurityOpt []string
+	Tmpfs       map[string]string // options by path
+	Mounts      []Mount
+	Ports       []PortBinding
+	Network     string
+	Devices     []string
+	ExtraHosts  []string // "name:address"
+	DNS         []string
+	Pids        int64
+	LogDriver   string
+	LogOptions  map[string]string
+	Health      Health
+	StopSeconds int
+
+	// These can change without a new container.
+	Memory  int64
+	CPUs    float64
+	Restart string
+
+	DependsOn []string // parts that are up first; not compared
+
+	// What follows is observed, or, but for Running, empty where desired.
+	Running   bool
+	ID        string
+	Status    string // "exited (137)", "running, unhealthy"
+	Unhealthy bool
+	Made      string // Container.Fingerprint of what it was made from
+}
+
+// Mount is a volume at a path.
+type Mount struct {
+	Volume, Target string
+	ReadOnly       bool
+}
+
+// PortBinding publishes a container's port on the host.
+type PortBinding struct {
+	Target  uint16
+	Address string // empty: all
+	Port    uint16
+}
+
+// Health is how the engine asks a container for its health. Times are in seconds.
+type Health struct {
+	Test                           []string
+	Interval, Timeout, StartPeriod int
+	Retries                        int
+}
+
+// File is one of the files in the install path.
+type File struct {
+	Path    string
+	Content []byte // nil: it does not exist
+	Mode    uint32
+}
+
+// Secret is a file of the secrets volume. It is never shown.
+type Secret struct {
+	Name    string
+	Content []byte
+}
+
+// Leftover is a container that an interrupted pass left beside the real one.
+type Leftover struct{ ID, Name string }
+
+// attributes are the container's settings as they are compared, by their path.
+func (c Container) attributes() map[string]any {
+	a := map[string]any{
+		"image": c.ImageID, "command": c.Command, "hostname": c.Hostname, "user": c.User, "group_add": c.Groups, "read_only": c.ReadOnly,
+		"cap_drop": c.CapDrop, "security_opt": c.SecurityOpt, "network": c.Network, "devices": c.Devices,
+		"extra_hosts": c.ExtraHosts, "dns": c.DNS, "pids_limit": c.Pids, "logging.driver": c.LogDriver,
+		"health.test": c.Health.Test, "health.interval": c.Health.Interval, "health.timeout": c.Health.Timeout,
+		"health.start_period": c.Health.StartPeriod, "health.retries": c.Health.Retries, "stop_grace_period": c.StopSeconds,
+		pathMemory: c.Memory, pathCPUs: c.CPUs, pathRestart: c.Restart,
+	}
+	addMap(a, "environment", c.Environment)
+	addMap(a, "tmpfs", c.Tmpfs)
+	addMap(a, "logging.options", c.LogOptions)
+	for _, m := range c.Mounts {
+		a[joinPath("volumes", m.Target)] = m.text()
+	}
+	for _, p := range c.Ports {
+		path := joinPath("ports", strconv.Itoa(int(p.Target)))
+		if other, ok := a[path].(string); ok {
+			a[path] = other + ", " + p.text()
+			continue
+		}
+		a[path] = p.text()
+	}
+	for path, v := range a {
+		if isUnset(v) {
+			delete(a, path)
+		}
+	}
+	return a
+}
+
+// The attributes that the engine changes on a running container.
+const (
+	pathMemory  = "memory"
+	pathCPUs    = "cpus"
+	pathRestart = "restart"
+)
+
+// changesLive reports whether the attribute needs no new container.
+func changesLive(path string) bool {
+	return path == pathMemory || path == pathCPUs || path == pathRestart
+}
+
+func addMap(a map[string]any, prefix string, m map[string]string) {
+	for key, value := range m {
+		a[joinPath(prefix, key)] = value
+	}
+}
+
+func (m Mount) text() string {
+	if m.ReadOnly {
+		return m.Volume + " (read only)"
+	}
+	return m.Volume
+}
+
+func (p PortBinding) text() string {
+	if p.Address == "" {
+		return strconv.Itoa(int(p.Port))
+	}
+	return p.Address + ":" + strconv.Itoa(int(p.Port))
+}
+
+func isUnset(v any) bool {
+	switch v := v.(type) {
+	case string:
+		return v == ""
+	case []string:
+		return len(v) == 0
+	case int64:
+		return v == 0
+	case int:
+		return v == 0
+	case float64:
+		return v == 0
+	case bool:
+		return !v
+	}
+	return false
+}
+
+// Fingerprint names the settings that need a new container when they change. The image is
+// not among them: its id is compared.
+func (c Container) Fingerprint() (string, error) {
+	a := c.attributes()
+	maps.DeleteFunc(a, func(path string, _ any) bool { return changesLive(path) || path == "image" })
+	text, err := json.Marshal(a)
+	if err != nil {
+		return "", spec.Errorf(spec.Internal, "cannot make the fingerprint of %s: %w", c.Name, err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func containerOf(d *Deployment, part string) *Container {
+	if d == nil {
+		return nil
+	}
+	i := slices.IndexFunc(d.Containers, func(c Container) bool { return c.Part == part })
+	if i < 0 {
+		return nil
+	}
+	return &d.Containers[i]
+}
+
+func fileOf(d *Deployment, path string) *File {
+	if d == nil {
+		return nil
+	}
+	i := slices.IndexFunc(d.Files, func(f File) bool { return f.Path == path })
+	if i < 0 {
+		return nil
+	}
+	return &d.Files[i]
+}
+
+// Exists reports whether anything of the deployment but its volumes and files is there.
+func (d Deployment) Exists() bool {
+	return len(d.Containers) > 0 || d.Network != nil || d.Recorded
+}
+
+// The addresses of an instance and of what it consists of.
+const instancePrefix = "instance/"
+
+// InstanceAddress renders "instance/millwright".
+func InstanceAddress(name string) string { return instancePrefix + cmp.Or(name, spec.DefaultInstance) }
+
+// The kinds of an instance's children; an address is "instance/NAME/KIND/CHILD".
+const (
+	KindImage     = "image"
+	KindNetwork   = "network"
+	KindVolume    = "volume"
+	KindSecrets   = "secrets"
+	KindFile      = "file"
+	KindContainer = "container"
+	KindLeftover  = "leftover"
+)

@@ -1,0 +1,86 @@
+package render
+
+import (
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// command is the runtime's command line for a part.
+func command(i spec.Instance, part string) []string {
+	args := []string{"--data=" + DataDir, "--log-format=json"}
+	switch part {
+	case spec.PartControl:
+		args = append(args, "--parts=control",
+			"--listen-https="+listen(targetHTTPS), "--listen-redirect="+listen(targetHTTP),
+			"--admin-password-file="+secret(SecretAdminPassword), "--join-tokens="+secret("join"))
+		args = append(args, certificate(i)...)
+	case spec.PartBroker:
+		args = append(args, "--parts=broker",
+			"--listen-mqtts="+listen(targetMQTTS), "--listen-mqtt="+listen(targetMQTT))
+		args = append(args, certificate(i)...)
+		args = append(args, join(part)...)
+	default:
+		agent := part
+		if part == spec.PartMapper {
+			agent = spec.DefaultAgent
+		}
+		args = append(args, "--parts=mapper", "--agent="+agent, "--broker=broker:"+strconv.Itoa(targetMQTTS))
+		args = append(args, join(part)...)
+	}
+	if i.ReadOnly != nil && *i.ReadOnly {
+		args = append(args, "--read-only")
+	}
+	return args
+}
+
+func listen(port int) string { return ":" + strconv.Itoa(port) }
+
+func secret(name string) string { return path.Join(SecretsDir, name) }
+
+func join(part string) []string {
+	return []string{
+		"--control=https://control:" + strconv.Itoa(targetHTTPS),
+		"--join-token-file=" + secret(JoinToken(part)),
+	}
+}
+
+// certificate names the given certificate, else the further name of the one that is made.
+func certificate(i spec.Instance) []string {
+	var args []string
+	if i.Hostname != "" {
+		args = append(args, "--hostname="+i.Hostname)
+	}
+	if i.Certificate != "" {
+		args = append(args, "--tls-certificate="+secret(SecretCertificate), "--tls-key="+secret(SecretPrivateKey))
+	}
+	return args
+}
+
+// environment is what the user sets, the time zone, the proxy and the authorities to trust.
+func environment(i spec.Instance) map[string]string {
+	e := map[string]string{"TZ": i.Timezone}
+	if i.TrustedCA != "" {
+		e["SSL_CERT_DIR"] = "/etc/ssl/certs:" + path.Dir(secret(SecretTrustedCA))
+	}
+	if p := i.Proxy; p != nil {
+		set := func(name, value string) {
+			if value != "" {
+				e[name] = value
+			}
+		}
+		set("HTTP_PROXY", p.HTTP)
+		set("HTTPS_PROXY", p.HTTPS)
+		e["NO_PROXY"] = "localhost,control,broker"
+		if p.NoProxy != "" {
+			e["NO_PROXY"] += "," + p.NoProxy
+		}
+	}
+	maps.Copy(e, i.Env)
+	return e
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
