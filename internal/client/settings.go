@@ -24,6 +24,8 @@ type Settings struct {
 	Password string
 	CA       []byte // PEM; empty: the system's authorities
 	Context  string // the context that they were taken from; empty: none
+	// SkipVerify takes any certificate for the instance's; for tests only.
+	SkipVerify bool
 
 	absentConfig string // what MILLWRIGHT_CONFIG names, where that is the reason that there is no context
 }
