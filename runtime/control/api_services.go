@@ -124,29 +124,12 @@ type resourcesInput struct {
 	Filter string `query:"filter" doc:"Only items whose id contains this text."`
 }
 
-// listResources lists every resource of a service's file. What no agent reports is shown
-// without a state, or as unsupported.
 func (c *Control) listResources(_ context.Context, in *resourcesInput) (*listOutput[spec.ResourceStatus], error) {
 	s, ok := c.model.Load().services[in.ID]
 	if !ok {
 		return nil, notFound("service", in.ID)
 	}
-	reported := map[string]spec.ResourceStatus{}
-	for _, status := range c.statuses("") {
-		reported[status.Key()] = status
-	}
-	var all []spec.ResourceStatus
-	for _, r := range s.canonical.Resources {
-		status, ok := reported[spec.ResourceKey(in.ID, r.ID)]
-		if !ok {
-			status = spec.ResourceStatus{Service: in.ID, ID: r.ID, Type: r.Type}
-		}
-		if r.Unsupported != "" {
-			status.State, status.Error = spec.StateUnknown, r.Unsupported
-		}
-		all = append(all, status)
-	}
-	return c.pageStatuses(&listInput{in.Limit, in.Cursor, in.Filter}, all)
+	return c.pageStatuses(&listInput{in.Limit, in.Cursor, in.Filter}, c.resourcesOf(s))
 }
 
 // viewOfService is the service as the API shows it: no secret is in it.

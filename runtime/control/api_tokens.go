@@ -36,9 +36,7 @@ func (c *Control) registerTokens(api huma.API) {
 		id: "logout", method: http.MethodPost, path: "/logout", summary: "Revoke the token that the request carries",
 		access: loggedIn, status: http.StatusNoContent,
 	}, func(ctx context.Context, _ *struct{}) (*struct{}, error) {
-		err := c.store.touch(ctx, func(tx *transaction) error { return tx.deleteToken(callerOf(ctx).tokenID) })
-		c.access.raise()
-		return nil, err
+		return nil, c.endSession(ctx, callerOf(ctx))
 	})
 	register(c, api, operation{
 		id: "create-token", method: http.MethodPost, path: "/tokens", summary: "Make a named token; its secret is shown this once",

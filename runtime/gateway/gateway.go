@@ -26,6 +26,7 @@ import (
 	"github.com/millwright/millwright/runtime/mapper/modbus"
 	"github.com/millwright/millwright/runtime/mapper/mqtt"
 	"github.com/millwright/millwright/runtime/mapper/opcua"
+	"github.com/millwright/millwright/runtime/web"
 )
 
 // Options of a gateway.
@@ -55,6 +56,7 @@ type Gateway struct {
 	control *control.Control
 	broker  *broker.Broker
 	mapper  *mapper.Mapper
+	page    *web.Page
 	server  *http.Server
 }
 
@@ -105,6 +107,9 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 		return err
 	}
 	if g.mapper, err = g.newMapper(certificate); err != nil {
+		return err
+	}
+	if g.page, err = g.newPage(); err != nil {
 		return err
 	}
 	g.server = &http.Server{Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
@@ -162,13 +167,15 @@ func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, err
 	})
 }
 
-// routes: health for everyone, the rest for who is granted it.
+// routes: health and the page's log-in for everyone, the rest for who is granted it.
 func (g *Gateway) routes() http.Handler {
 	registry := newRegistry(collector{brokerStats: g.broker.Stats, resources: g.mapper.Status, abandoned: g.mapper.Abandoned})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.HandleFunc("GET /readyz", g.readyz)
 	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	mux.Handle("/{$}", g.page.Handler())
+	mux.Handle("/admin/", g.page.Handler())
 	mux.Handle("/", g.control.Handler())
 	return mux
 }
@@ -214,6 +221,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	parts.start("broker", func(ctx context.Context) error {
 		return g.broker.Run(ctx, g.bound.forBroker(g.opts.Limits, g.log.With("part", "broker"))...)
 	})
+	parts.start("page", g.page.Run)
 	parts.start("api", g.serveHTTP)
 	parts.start("mapper", g.mapper.Run)
 	g.log.Info("running", "url", g.URL(), "mqtt", g.MQTTAddress(), "version", g.opts.Version)

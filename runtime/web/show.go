@@ -1,0 +1,78 @@
+package web
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// show answers with the page, or with the log-in where nobody has logged in.
+func (p *Page) show(w http.ResponseWriter, r *http.Request) {
+	s, err := p.session(r)
+	if err != nil {
+		p.broken(w, err)
+		return
+	}
+	if s == nil {
+		notice := ""
+		if _, err := r.Cookie(cookieName(r)); err == nil {
+			notice = "Your session has ended. Log in again."
+			setCookie(w, r, "", time.Time{})
+		}
+		p.loginForm(w, http.StatusOK, notice)
+		return
+	}
+	number, err := strconv.Atoi(r.URL.Query().Get("page"))
+	if err != nil || number < 1 {
+		number = 1
+	}
+	v := p.look(s, time.Now())
+	if id := r.URL.Query().Get("service"); id != "" {
+		if !v.one(id, number) {
+			p.fail(w, http.StatusNotFound, "There is no such service, or you may not see it.")
+			return
+		}
+	} else {
+		v.overview(number)
+	}
+	p.render(w, http.StatusOK, "page.html", v)
+}
+
+// notice is what is said where the page is not shown.
+type notice struct {
+	Version string
+	Message string
+}
+
+func (p *Page) loginForm(w http.ResponseWriter, status int, message string) {
+	p.render(w, status, "login.html", notice{p.opts.Version, message})
+}
+
+func (p *Page) fail(w http.ResponseWriter, status int, message string) {
+	p.render(w, status, "failed.html", notice{p.opts.Version, message})
+}
+
+// broken answers where we ourselves failed; the log says why.
+func (p *Page) broken(w http.ResponseWriter, err error) {
+	p.opts.Log.Error("a request of the page failed", "error", err)
+	status := http.StatusInternalServerError
+	if spec.KindOf(err) == spec.Unavailable {
+		status = http.StatusServiceUnavailable
+	}
+	p.fail(w, status, "The instance cannot answer now. Its log says why.")
+}
+
+func (p *Page) render(w http.ResponseWriter, status int, name string, data any) {
+	var b bytes.Buffer
+	if err := p.templates.ExecuteTemplate(&b, name, data); err != nil {
+		p.opts.Log.Error("the page cannot be rendered", "template", name, "error", err)
+		http.Error(w, "The page cannot be shown. The log says why.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(b.Bytes()) // the browser has gone; nobody is left to tell
+}
