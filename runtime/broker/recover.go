@@ -78,7 +78,7 @@ func (r *recovery) session(j *journal.Journal, at journal.Position, rec []byte) 
 	if s.record != 0 {
 		j.Release(s.record)
 	}
-	s.last, s.record, s.session.key = read, at, read.key
+	s.last, s.record, s.key = read, at, read.key
 	return 1, nil
 }
 
@@ -251,7 +251,7 @@ func (r *recovery) end(j *journal.Journal, s *recovered) {
 		release(at)
 	}
 	s.subscriptions.each(func(sub *subscription) { release(sub.record) })
-	delete(r.sessions, s.session.num)
+	delete(r.sessions, s.num)
 }
 
 // finish puts the sessions in force. One that was connected when the broker went down has
