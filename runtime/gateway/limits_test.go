@@ -41,7 +41,7 @@ func TestParseLimits(t *testing.T) {
 	if err != nil || l.Connections != 7 || l.ConnectTimeout != time.Minute || l.Sessions != 0 {
 		t.Errorf("got %+v, %v", l, err)
 	}
-	for _, s := range []string{"broker.connections", "broker.connections=0", "broker.connections=-1", "broker.connections=99999999999", "nonsense=1", "broker.connect-timeout=5", ""} {
+	for _, s := range []string{"broker.connections", "broker.connections=0", "broker.connections=-1", "broker.connections=1099511627776", "nonsense=1", "broker.connect-timeout=5", ""} {
 		if _, err := ParseLimits([]string{s}); spec.KindOf(err) != spec.Invalid {
 			t.Errorf("%q: %v", s, err)
 		}
