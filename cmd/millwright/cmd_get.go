@@ -22,8 +22,11 @@ type getOptions struct {
 	output  outputOption
 }
 
-// certificateKind is what `get` shows beside the kinds that are lists.
-const certificateKind = "certificate"
+// What `get` shows beside the kinds that are lists.
+const (
+	certificateKind = "certificate"
+	authorityKind   = "authority"
+)
 
 func newGetCommand(s *streams, global *globalOptions) *cobra.Command {
 	opts := &getOptions{}
@@ -32,7 +35,7 @@ func newGetCommand(s *streams, global *globalOptions) *cobra.Command {
 		Short: "Show what there is and how it stands",
 		Long: `Shows all objects of a kind, or one of them: services, users, roles, agents, connections,
 endpoints, mappings, tokens; or the instance's OPC UA client certificate, which machines must
-trust. A service shows which of its resources deviate from what is asked for, and why.`,
+trust; or the certificate of its own authority, which clients of its TLS listeners must trust. A service shows which of its resources deviate from what is asked for, and why.`,
 		Example: "  millwright get services press\n  millwright get endpoints --service press --state failed\n" +
 			"  millwright get connections -o json\n  millwright get certificate > millwright.pem",
 		ValidArgs: kindNames(),
@@ -83,6 +86,9 @@ func runGet(ctx context.Context, opts *getOptions, global *globalOptions, s *str
 	if opts.kind == certificateKind {
 		return getCertificate(ctx, c, opts, s)
 	}
+	if opts.kind == authorityKind {
+		return getAuthority(ctx, c, opts, s)
+	}
 	for _, k := range kinds() {
 		if k.name() == opts.kind {
 			return k.get(ctx, c, opts, s.out)
@@ -107,6 +113,21 @@ func getCertificate(ctx context.Context, c *client.Client, opts *getOptions, s *
 	})
 }
 
+func getAuthority(ctx context.Context, c *client.Client, opts *getOptions, s *streams) error {
+	if opts.id != "" {
+		return spec.Errorf(spec.Invalid, "cannot get authority %q: there is one, without an id", opts.id)
+	}
+	authority, err := c.Authority(ctx)
+	if err != nil {
+		return err
+	}
+	return opts.output.print(s.out, authority, func(w io.Writer) error {
+		s.note("fingerprint     %s\nvalid until     %s\n", authority.Fingerprint, moment(authority.NotAfter))
+		_, err := fmt.Fprintln(w, strings.TrimSpace(authority.PEM))
+		return err
+	})
+}
+
 // kind is one that `get` shows.
 type kind interface {
 	name() string
@@ -118,7 +139,7 @@ func kindNames() []string {
 	for _, k := range kinds() {
 		names = append(names, k.name())
 	}
-	return append(names, certificateKind)
+	return append(names, certificateKind, authorityKind)
 }
 
 // objects is a kind of object that has a route for one of them.

@@ -37,7 +37,9 @@ context file, so that the other commands just work. Everything that was installe
 itself after a restart.
 
 MQTT also goes over TLS, WebSocket (any path) and both, where an address is given. Plain listeners
-stay on loopback unless --insecure-listen is set; those over TLS need a certificate.
+stay on loopback unless --insecure-listen is set. The first start makes an authority and a
+certificate for those over TLS, unless --tls-certificate names another; clients trust what
+"get authority" prints.
 
 Exit codes: 0 stopped by Ctrl-C; 1 another process has the port or the data directory, or a part
 failed; 3 a flag or the data directory cannot be used.`,
@@ -62,6 +64,7 @@ func (o *upOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.ListenWSS, "listen-wss", "", "address of the MQTT broker over WebSocket and TLS")
 	f.StringVar(&o.TLSCertificate, "tls-certificate", "", "PEM file with the certificate of the TLS listeners, and those between it and its CA; read again when it changes")
 	f.StringVar(&o.TLSKey, "tls-key", "", "PEM file with the certificate's key")
+	f.StringSliceVar(&o.Hosts, "hostname", nil, "name or address that the instance's own certificate is valid for, beside this host's name; may be repeated")
 	f.StringVar(&o.adminPasswordFile, "admin-password-file", "", "file with the first admin's password (default: one is generated)")
 	f.BoolVar(&o.ReadOnly, "read-only", false, "refuse every write to machines")
 	f.StringArrayVar(&o.limits, "limit", nil, "bound of what clients can make the runtime hold, NAME=VALUE; may be repeated (docs/reference/limits.md)")

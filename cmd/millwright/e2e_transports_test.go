@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -165,7 +166,6 @@ func TestEndToEndTransportRefusals(t *testing.T) {
 	defer taken.Close()
 	busy := taken.Addr().String()
 	for _, flag := range []string{"--listen-https", "--listen-mqtts", "--listen-wss"} {
-		refused(t, i, 3, "TLS needs a certificate", flag, free)
 		refused(t, i, 3, missing, flag, free, "--tls-certificate", missing, "--tls-key", key)
 		refused(t, i, 3, "private key does not match", flag, free, "--tls-certificate", cert, "--tls-key", otherKey)
 		refused(t, i, 1, "another program has that port", flag, busy, "--tls-certificate", cert, "--tls-key", key)
@@ -173,6 +173,39 @@ func TestEndToEndTransportRefusals(t *testing.T) {
 	refused(t, i, 3, "no listener speaks TLS", "--tls-certificate", cert, "--tls-key", key)
 	refused(t, i, 3, "--insecure-listen", "--listen-ws", "0.0.0.0:0")
 	refused(t, i, 1, "another program has that port", "--listen-ws", busy)
+}
+
+// TestEndToEndOwnAuthority: TLS from the first start, without a certificate; the context carries
+// the authority that the clients trust, and a restart keeps it.
+func TestEndToEndOwnAuthority(t *testing.T) {
+	t.Parallel()
+	i := newInstance(t)
+	https := freePort(t)
+	flags := []string{"--listen-https", https, "--listen-mqtts", freePort(t), "--hostname", "plant.example"}
+	i.up(flags...)
+	authority := i.must("get", "authority")
+	if got := i.must("get", "authority", "--url", "https://"+https, "--ca-path", i.write("ca.pem", authority)); got != authority {
+		t.Errorf("over TLS it is another one:\n%s", got)
+	}
+	if context := i.read(filepath.Join(i.dir, "config.yaml")); !strings.Contains(context, "BEGIN CERTIFICATE") || strings.Contains(context, "PRIVATE") {
+		t.Error("the context does not carry the authority, or carries too much")
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(authority))
+	for _, name := range []string{"localhost", "127.0.0.1", "plant.example"} {
+		conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: roots, ServerName: name, MinVersion: tls.VersionTLS12}}).DialContext(t.Context(), "tcp", https)
+		if err != nil {
+			t.Errorf("as %s: %v", name, err)
+			continue
+		}
+		conn.Close()
+	}
+	i.stop()
+	i.up(flags...)
+	if again := i.must("get", "authority"); again != authority {
+		t.Error("a restart has another authority")
+	}
+	i.stop()
 }
 
 // TestEndToEndExpiredCertificate is served, and warned of.

@@ -27,14 +27,14 @@ func ensureContext(ctx context.Context, g *gateway.Gateway, log *slog.Logger) (l
 		name = ownContext(g.URL())
 		line = fmt.Sprintf("%s (%s); give it by --context: %q is that of %s", name, file, contextUp, taken)
 	}
-	if c, ok := contexts.Contexts[name]; ok && c.URL == g.URL() && g.Control().TokenValid(ctx, c.Token) {
+	if c, ok := contexts.Contexts[name]; ok && c.URL == g.URL() && c.CA == g.AuthorityPEM() && g.Control().TokenValid(ctx, c.Token) {
 		return line, nil
 	}
 	token, err := g.Control().IssueToken(ctx, adminUser, "context "+name, contextTokenTTL)
 	if err != nil {
 		return "", err
 	}
-	return line, client.SaveContext(name, client.Context{URL: g.URL(), Token: token.Token}, true)
+	return line, client.SaveContext(name, client.Context{URL: g.URL(), CA: g.AuthorityPEM(), Token: token.Token}, true)
 }
 
 // otherHas reports whether the context "local" is that of another instance: one that runs,

@@ -126,3 +126,10 @@ func (c *Client) Certificate(ctx context.Context) (spec.CertificateView, error) 
 	err := c.do(ctx, call{method: http.MethodGet, path: "certificate", out: &v, again: true})
 	return v, err
 }
+
+// Authority returns the certificate of the instance's own authority.
+func (c *Client) Authority(ctx context.Context) (spec.AuthorityView, error) {
+	var v spec.AuthorityView
+	err := c.do(ctx, call{method: http.MethodGet, path: "authority", out: &v, again: true})
+	return v, err
+}

@@ -135,3 +135,10 @@ type CertificateView struct {
 	ApplicationURI string    `json:"application_uri"`
 	NotAfter       time.Time `json:"not_after"`
 }
+
+// AuthorityView is the certificate of the instance's own authority: what a client must trust.
+type AuthorityView struct {
+	PEM         string    `json:"pem"`
+	Fingerprint string    `json:"fingerprint"` // "SHA256:" and hex, of the DER form
+	NotAfter    time.Time `json:"not_after"`
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -30,6 +31,19 @@ func (c *Control) registerAgents(api huma.API) {
 	register(c, api, operation{
 		id: "delete-agent", method: http.MethodDelete, path: "/agents/{id}", summary: "Forget a mapper that is offline", status: http.StatusNoContent,
 	}, func(_ context.Context, in *idInput) (*struct{}, error) { return nil, c.forgetAgent(in.ID) })
+	c.registerCertificates(api)
+}
+
+// registerCertificates: what others must trust. The authority's is for those who cannot log in
+// before they trust it; whoever gets it so compares its fingerprint.
+func (c *Control) registerCertificates(api huma.API) {
+	if c.opts.Authority != nil {
+		register(c, api, operation{
+			id: "get-authority", method: http.MethodGet, path: "/authority", summary: "Read the certificate of the instance's own authority, which signs those of its servers", access: anybody,
+		}, func(context.Context, *struct{}) (*oneOutput[spec.AuthorityView], error) {
+			return &oneOutput[spec.AuthorityView]{ETag: etag(c.Revision()), Body: authorityView(c.opts.Authority)}, nil
+		})
+	}
 	if c.opts.Certificate == nil {
 		return
 	}
@@ -42,6 +56,10 @@ func (c *Control) registerAgents(api huma.API) {
 		}
 		return &oneOutput[spec.CertificateView]{ETag: etag(c.Revision()), Body: certificate}, nil
 	})
+}
+
+func authorityView(a *pki.Authority) spec.AuthorityView {
+	return spec.AuthorityView{PEM: string(a.PEM()), Fingerprint: pki.Fingerprint(a.Certificate()), NotAfter: a.Certificate().NotAfter}
 }
 
 // agentViews are the mappers that reported or that services name.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millwright/millwright/internal/credential"
+	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -38,6 +39,7 @@ type Options struct {
 	Messages    MessageSource                        // for /messages; nil: unavailable
 	Logs        *LogRing                             // for /logs; nil: unavailable
 	Certificate func() (spec.CertificateView, error) // for /certificate; nil: unavailable
+	Authority   *pki.Authority                       // for /authority and /join; nil: unavailable
 }
 
 // Control is the control part of an instance.

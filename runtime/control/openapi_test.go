@@ -20,6 +20,7 @@ func TestGeneratedOpenAPI(t *testing.T) {
 	i := start(t, func(o *Options) {
 		o.Version = "1.0.0"
 		o.Certificate = func() (spec.CertificateView, error) { return spec.CertificateView{}, nil }
+		o.Authority = newAuthority(t)
 	})
 	var got bytes.Buffer
 	if err := json.Indent(&got, openAPI(i).body, "", "  "); err != nil {

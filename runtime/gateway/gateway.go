@@ -19,6 +19,7 @@ import (
 
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/expr"
+	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/broker"
 	"github.com/millwright/millwright/runtime/control"
@@ -38,10 +39,11 @@ type Options struct {
 	ListenMQTTS    string
 	ListenWS       string
 	ListenWSS      string
-	TLSCertificate string // PEM files of the listeners that speak TLS; read again when they change
-	TLSKey         string
-	ReadOnly       bool // refuse every write to machines
-	InsecureListen bool // allow plain listeners on addresses that are not loopback
+	TLSCertificate string   // PEM files of the listeners that speak TLS; read again when they change
+	TLSKey         string   // both empty: the instance's own authority makes a certificate, and renews it
+	Hosts          []string // what that certificate is valid for beside this host's own name and loopback
+	ReadOnly       bool     // refuse every write to machines
+	InsecureListen bool     // allow plain listeners on addresses that are not loopback
 	Limits         broker.Limits
 	Version        string
 	Log            *slog.Logger
@@ -49,15 +51,16 @@ type Options struct {
 
 // Gateway is one instance in this process.
 type Gateway struct {
-	opts    Options
-	log     *slog.Logger
-	dir     *dataDir
-	bound   listeners
-	control *control.Control
-	broker  *broker.Broker
-	mapper  *mapper.Mapper
-	page    *web.Page
-	server  *http.Server
+	opts      Options
+	log       *slog.Logger
+	dir       *dataDir
+	bound     listeners
+	authority *pki.Authority
+	control   *control.Control
+	broker    *broker.Broker
+	mapper    *mapper.Mapper
+	page      *web.Page
+	server    *http.Server
 }
 
 // drivers lists the protocols that this build can run.
@@ -90,6 +93,9 @@ func New(ctx context.Context, opts Options) (_ *Gateway, err error) {
 func (g *Gateway) wire(ctx context.Context) (err error) {
 	ring := control.NewLogRing(g.opts.Log.Handler(), keptLogLines)
 	g.log = slog.New(ring)
+	if err = g.secure(); err != nil {
+		return err
+	}
 	certificate := newClientCertificate(g.dir)
 	verifier := credential.NewVerifier()
 	logins := credential.NewLogins(verifier)
@@ -113,6 +119,23 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 		return err
 	}
 	g.server = &http.Server{Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
+	return nil
+}
+
+// secure opens the instance's certificate authority and gives the listeners their certificate.
+func (g *Gateway) secure() (err error) {
+	if g.authority, err = loadAuthority(g.dir); err != nil {
+		return err
+	}
+	hosts := serverHosts(append([]string{pki.ControlName, pki.BrokerName}, g.opts.Hosts...), g.bound.https, g.bound.mqtts, g.bound.wss)
+	own, err := loadOwnCertificate(g.dir, g.authority, hosts, g.log)
+	if err != nil {
+		return err
+	}
+	g.bound.certificate, g.bound.parts = own, g.authority.Pool()
+	if g.bound.given != nil {
+		g.bound.certificate = byName{given: g.bound.given, own: own}
+	}
 	return nil
 }
 
@@ -142,6 +165,7 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		Messages:        messages{gateway: g},
 		Logs:            ring,
 		Certificate:     certificate.view,
+		Authority:       g.authority,
 	})
 }
 
@@ -185,6 +209,9 @@ func (g *Gateway) URL() string { return "http://" + g.bound.http.Addr().String()
 
 // MQTTAddress is where the broker listens, host:port.
 func (g *Gateway) MQTTAddress() string { return g.bound.mqtt.Addr().String() }
+
+// AuthorityPEM is the certificate of the instance's own authority, for clients to trust.
+func (g *Gateway) AuthorityPEM() string { return string(g.authority.PEM()) }
 
 // Listener is one way in beside those of URL and MQTTAddress.
 type Listener struct{ Name, URL string }

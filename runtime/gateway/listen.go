@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
 	"syscall"
 
+	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/broker"
 )
@@ -14,7 +16,32 @@ import (
 // listeners are the bound addresses; what is nil was not asked for.
 type listeners struct {
 	http, https, mqtt, mqtts, ws, wss net.Listener
-	certificate                       *serverCertificate // of those that speak TLS
+	given                             *serverCertificate // of those that speak TLS; nil: the instance's own
+	certificate                       source             // both; set once the data directory is open
+	parts                             *x509.CertPool     // whose clients may prove who they are; nil: nobody's
+}
+
+// tls is the configuration of a listener that speaks the application protocols.
+func (l *listeners) tls(protocols ...string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: l.certificate.get, NextProtos: protocols}
+}
+
+// api is that of the API's listener. Only who calls the control part by its role's name is asked
+// for a certificate: a browser would ask its user to choose one.
+func (l *listeners) api() *tls.Config {
+	config := l.tls("h2", "http/1.1")
+	if l.parts == nil {
+		return config
+	}
+	forParts := config.Clone()
+	forParts.ClientAuth, forParts.ClientCAs = tls.VerifyClientCertIfGiven, l.parts
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if hello.ServerName == pki.ControlName {
+			return forParts, nil
+		}
+		return nil, nil
+	}
+	return config
 }
 
 // address is one that is to be bound.
@@ -44,7 +71,7 @@ func (l *listeners) bind(opts *Options) (err error) {
 			secure = &all[i]
 		}
 	}
-	if l.certificate, err = certificateFor(secure, opts); err != nil {
+	if l.given, err = certificateFor(secure, opts); err != nil {
 		return err
 	}
 	for _, a := range all {
@@ -60,16 +87,13 @@ func (l *listeners) bind(opts *Options) (err error) {
 	return nil
 }
 
-// certificateFor returns the certificate of the listeners that speak TLS, the first of which
-// is secure; nil where there is none and none is given.
+// certificateFor returns the certificate that is given for the listeners that speak TLS, the
+// first of which is secure; nil where none is given.
 func certificateFor(secure *address, opts *Options) (*serverCertificate, error) {
 	cert, key := opts.TLSCertificate, opts.TLSKey
 	switch {
-	case cert == "" && key == "" && secure == nil:
-		return nil, nil
 	case cert == "" && key == "":
-		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: TLS needs a certificate", secure.flag, secure.addr).
-			WithHint("name its files, in PEM, with --tls-certificate and --tls-key")
+		return nil, nil
 	case key == "":
 		return nil, spec.Errorf(spec.Invalid, "cannot use --tls-certificate %q: its key is missing", cert).WithHint("name the key's file with --tls-key")
 	case cert == "":
@@ -85,13 +109,13 @@ func certificateFor(secure *address, opts *Options) (*serverCertificate, error) 
 func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.Listener {
 	all := []net.Listener{l.mqtt}
 	if l.mqtts != nil {
-		all = append(all, tls.NewListener(l.mqtts, l.certificate.config()))
+		all = append(all, tls.NewListener(l.mqtts, l.tls()))
 	}
 	if l.ws != nil {
 		all = append(all, broker.ListenWebSocket(l.ws, limits, log))
 	}
 	if l.wss != nil {
-		all = append(all, broker.ListenWebSocket(tls.NewListener(l.wss, l.certificate.config("http/1.1")), limits, log))
+		all = append(all, broker.ListenWebSocket(tls.NewListener(l.wss, l.tls("http/1.1")), limits, log))
 	}
 	return all
 }
@@ -100,7 +124,7 @@ func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.List
 func (l *listeners) forAPI() []net.Listener {
 	all := []net.Listener{l.http}
 	if l.https != nil {
-		all = append(all, tls.NewListener(l.https, l.certificate.config("h2", "http/1.1")))
+		all = append(all, tls.NewListener(l.https, l.api()))
 	}
 	return all
 }
@@ -127,7 +151,7 @@ func listen(a address, insecure bool) (net.Listener, error) {
 	}
 	if a.secured != "" && !insecure && (tcp.IP == nil || !tcp.IP.IsLoopback()) {
 		return nil, spec.Errorf(spec.Invalid, "cannot listen on %s %q: it is not a loopback address and the listener is not encrypted", a.flag, a.addr).
-			WithHint("use 127.0.0.1, or %s with a certificate, or accept passwords in clear on that network with --insecure-listen", a.secured)
+			WithHint("use 127.0.0.1, or %s, or accept passwords in clear on that network with --insecure-listen", a.secured)
 	}
 	l, err := net.ListenTCP("tcp", tcp)
 	if errors.Is(err, syscall.EADDRINUSE) {

@@ -51,11 +51,6 @@ func loadServerCertificate(certFile, keyFile string, log *slog.Logger) (*serverC
 	return c, nil
 }
 
-// config is the TLS configuration of a listener that speaks the application protocols.
-func (c *serverCertificate) config(protocols ...string) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.get, NextProtos: protocols}
-}
-
 // get is tls.Config.GetCertificate.
 func (c *serverCertificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()

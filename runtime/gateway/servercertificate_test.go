@@ -37,7 +37,7 @@ func (c *certified) serial(later time.Duration) string {
 	c.t.Helper()
 	now := c.now().Add(later)
 	c.now = func() time.Time { return now }
-	pair, err := c.config().GetCertificate(nil)
+	pair, err := c.get(nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
