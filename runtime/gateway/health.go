@@ -10,8 +10,8 @@ func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
 	writeHealth(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// readyz answers 200 once every part has taken its first desired state over, else 503 and
-// the parts that have not.
+// readyz answers 200 once every part has taken its first desired state over and while the
+// disk takes what must be on it, else 503 and what is not so.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	parts := map[string]string{"broker": "ready", "mapper": "ready", "control": "ready"}
 	for part, synced := range map[string]<-chan struct{}{"broker": g.broker.Synced(), "mapper": g.mapper.Synced()} {
@@ -23,6 +23,9 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := g.control.Ready(r.Context()); err != nil {
 		parts["control"] = "the store does not answer"
+	}
+	if g.broker.Stats().StorageError != "" {
+		parts["broker"] = "acknowledges nothing that must be on disk: the disk is full or fails, the log says why"
 	}
 	status := http.StatusOK
 	for _, state := range parts {
