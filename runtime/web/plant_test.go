@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,7 +31,25 @@ type plant struct {
 	url     string
 	token   string // of admin
 	pump    string // host:port of the Modbus device
-	log     *bytes.Buffer
+	log     *logged
+}
+
+// logged is what the instance has logged so far.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func startPlant(t *testing.T, change ...func(*gateway.Options)) *plant {
@@ -39,7 +58,7 @@ func startPlant(t *testing.T, change ...func(*gateway.Options)) *plant {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plant{T: t, pump: machines.Modbus(), log: &bytes.Buffer{}}
+	p := &plant{T: t, pump: machines.Modbus(), log: &logged{}}
 	opts := gateway.Options{
 		DataDir: t.TempDir(), ListenHTTP: "127.0.0.1:0", ListenMQTT: "127.0.0.1:0", Version: "1.2.3",
 		Log: slog.New(slog.NewTextHandler(p.log, nil)),
