@@ -42,8 +42,27 @@ func (j *Journal) commit(ctx context.Context) {
 	if len(j.flight.chunks) > 0 && !j.persist(ctx) { // Open could not write
 		return
 	}
+	j.gather()
 	j.take()
 	j.persist(ctx)
+}
+
+// Commits of little follow each other no sooner than breath: many clients that each wait for
+// one record then share a sync, instead of keeping the disk and a processor busy.
+const (
+	breath = 500 * time.Microsecond
+	little = 32 << 10 // bytes
+)
+
+// gather waits for more to come, unless there is much or the last commit began long ago.
+func (j *Journal) gather() {
+	j.mu.Lock()
+	pending := j.pending.bytes
+	j.mu.Unlock()
+	if pause := breath - time.Since(j.begun); pause > 0 && pending < little {
+		time.Sleep(pause)
+	}
+	j.begun = time.Now()
 }
 
 // persist flushes until that succeeds; it reports false when ctx ended before.

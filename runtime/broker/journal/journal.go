@@ -106,8 +106,9 @@ type Journal struct {
 	stats    Stats
 
 	// The committer's own.
-	number   uint64 // of the last segment begun
-	first    bool   // no segment has been begun since Open
+	begun    time.Time // when the last commit began
+	number   uint64    // of the last segment begun
+	first    bool      // no segment has been begun since Open
 	reserve  reserve
 	reported map[string]time.Time
 
