@@ -145,6 +145,14 @@ func (b *browser) logIn(url, username, password string) {
 	)
 }
 
+// offline takes the browser's network away, or gives it back.
+func (b *browser) offline(away bool) {
+	b.Helper()
+	command(b, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{
+		MatchedNetworkConditions: []*network.Conditions{{Offline: away, DownloadThroughput: -1, UploadThroughput: -1}},
+	})
+}
+
 // picture keeps what the browser shows, with go test -artifacts.
 func (b *browser) picture(name string) {
 	b.Helper()
@@ -190,6 +198,10 @@ func TestForeignBrowser(t *testing.T) {
 		t.Error("a phone has to scroll sideways")
 	}
 	b.picture("phone")
+	b.offline(true)
+	b.until(`!document.getElementById("stale").hidden && document.getElementById("stale").innerText.includes("does not answer")`)
+	b.offline(false)
+	b.until(`document.getElementById("stale").hidden`)
 
 	b.do("log out", chromedp.Click(chromedp.CSS("header button")), chromedp.WaitVisible(chromedp.CSS("#password")))
 	b.do("go back", chromedp.NavigateBack(), chromedp.WaitVisible(chromedp.CSS("#password")))

@@ -144,9 +144,13 @@ func TestLogIn(t *testing.T) {
 	if got := p.send(http.MethodPost, p.url+"/admin/login?username=admin&password="+url.QueryEscape(adminPassword), url.Values{}); got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a password in the address: %s", got.Status)
 	}
-	for method, path := range map[string]string{http.MethodGet: "/admin/login", http.MethodPost: "/admin/", http.MethodDelete: "/admin/logout"} {
-		if got := p.send(method, p.url+path, nil); got.StatusCode != http.StatusMethodNotAllowed {
-			t.Errorf("%s %s: %s", method, path, got.Status)
+	for request, want := range map[string]int{
+		"GET /admin/login": http.StatusSeeOther, "GET /admin/logout": http.StatusSeeOther, "GET /admin/none": http.StatusNotFound,
+		"POST /admin/": http.StatusMethodNotAllowed, "POST /": http.StatusMethodNotAllowed, "DELETE /admin/logout": http.StatusMethodNotAllowed,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		if got := p.send(method, p.url+path, nil); got.StatusCode != want {
+			t.Errorf("%s: %s", request, got.Status)
 		}
 	}
 	if strings.Contains(p.log.String(), adminPassword) {

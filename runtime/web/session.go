@@ -57,18 +57,27 @@ func (p *Page) session(r *http.Request) (Session, error) {
 	return s, nil
 }
 
+// readForm reads what a form sent, within bounds of size and time.
+func readForm(w http.ResponseWriter, r *http.Request) error {
+	connection := http.NewResponseController(w)
+	if err := connection.SetReadDeadline(time.Now().Add(formPatience)); err != nil {
+		return err
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		return err
+	}
+	return connection.SetReadDeadline(time.Time{})
+}
+
 // login trades the form's password for a cookie.
 func (p *Page) login(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(formPatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		p.broken(w, err)
-		return
-	}
 	var tooLarge *http.MaxBytesError
-	if err := r.ParseForm(); errors.As(err, &tooLarge) {
+	switch err := readForm(w, r); {
+	case errors.As(err, &tooLarge):
 		p.fail(w, http.StatusRequestEntityTooLarge, "That is too long for a user name and a password.")
 		return
-	} else if err != nil {
+	case err != nil:
 		p.fail(w, http.StatusBadRequest, "The form could not be read.")
 		return
 	}

@@ -78,8 +78,13 @@ func New(opts Options) (*Page, error) {
 	for _, path := range []string{"/{$}", "/admin/{$}"} {
 		mux.HandleFunc("GET "+path, p.show)
 	}
-	mux.HandleFunc("POST /admin/login", p.login)
-	mux.HandleFunc("POST /admin/logout", p.logout)
+	for path, do := range map[string]http.HandlerFunc{"/admin/login": p.login, "/admin/logout": p.logout} {
+		mux.HandleFunc("POST "+path, do)
+		mux.Handle("GET "+path, http.RedirectHandler("/", http.StatusSeeOther)) // who reloads after a refused log-in
+	}
+	mux.HandleFunc("GET /admin/", func(w http.ResponseWriter, _ *http.Request) {
+		p.fail(w, http.StatusNotFound, "There is nothing here.")
+	})
 	for name, contentType := range map[string]string{
 		"page.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml",
 	} {
