@@ -79,7 +79,7 @@ func (t *task) report(p plan.Plan) error {
 		t.result["msg"] = p.Summary()
 	}
 	for _, d := range p.Diagnostics {
-		t.warn(d.String())
+		t.warn(warning(d))
 	}
 	for _, d := range p.Deviations {
 		text := fmt.Sprintf("%s is %s", d.Address, d.State)
@@ -129,4 +129,16 @@ func show[V any](ctx context.Context, t *task, name string, objects client.Colle
 	}
 	t.result[name] = v
 	return err
+}
+
+// warning renders a diagnostic where Ansible itself says that it is a warning.
+func warning(d spec.Diagnostic) string {
+	text := d.Message
+	if place := d.Position.String(); place != "" {
+		text = place + ": " + text
+	}
+	if d.Hint != "" {
+		text += " (" + d.Hint + ")"
+	}
+	return text
 }

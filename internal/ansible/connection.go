@@ -50,8 +50,9 @@ func changeOptions() []Option {
 	}
 }
 
-// connect makes the client that arguments, environment and context file name. Nothing is sent.
-func (t *task) connect() error {
+// connect makes the client that arguments, environment and context file name, and logs in
+// where only a password is known.
+func (t *task) connect(ctx context.Context) error {
 	settings, warnings, err := client.Resolve(client.Given{
 		Context: t.args.text("context"), URL: t.args.text("api_url"), Token: t.args.text("api_token"),
 		Username: t.args.text("api_username"), Password: t.args.text("api_password"), CAPath: t.args.text("ca_path"),
@@ -64,9 +65,20 @@ func (t *task) connect() error {
 		settings.CA = []byte(pem)
 	}
 	settings.SkipVerify = !t.args.flag("validate_certs")
-	t.client, err = client.New(settings, t.call.Version, slog.New(slog.DiscardHandler))
-	t.loggedIn = settings.Token == "" && settings.Username != ""
-	return err
+	if t.client, err = client.New(settings, t.call.Version, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
+	if settings.Token != "" || settings.Username == "" {
+		return nil
+	}
+	session, err := ask(ctx, t, func(ctx context.Context) (spec.LoginReply, error) {
+		return t.client.Login(ctx, settings.Username, settings.Password)
+	})
+	if err != nil {
+		return err
+	}
+	t.client, t.loggedIn = t.client.WithToken(session.Token), true
+	return nil
 }
 
 // disconnect ends the session that a password began; a token that was given stays valid.
@@ -74,6 +86,7 @@ func (t *task) disconnect(ctx context.Context) {
 	if t.client == nil {
 		return
 	}
+	defer t.client.Close()
 	if t.loggedIn {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.args.seconds("timeout"))
 		defer cancel()
@@ -81,7 +94,6 @@ func (t *task) disconnect(ctx context.Context) {
 			t.warn("cannot log out: " + err.Error())
 		}
 	}
-	t.client.Close()
 }
 
 // ask bounds one question to the instance.

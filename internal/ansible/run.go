@@ -116,10 +116,10 @@ func (t *task) run(ctx context.Context) error {
 	t.args = args
 	t.result["invocation"] = map[string]any{"module_args": shown(t.module.options(), args)}
 	if t.module.Connection {
-		if err := t.connect(); err != nil {
+		defer t.disconnect(ctx)
+		if err := t.connect(ctx); err != nil {
 			return err
 		}
-		defer t.disconnect(ctx)
 	}
 	return t.module.run(ctx, t)
 }

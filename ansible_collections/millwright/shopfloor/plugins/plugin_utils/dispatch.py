@@ -22,7 +22,7 @@ import json
 import os
 import shlex
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_bytes, to_text
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
@@ -52,6 +52,10 @@ MARK = "millwright-platform: "
 NO_TERMINAL = ("must have a tty", "no tty present")
 
 
+class Refused(Exception):
+    """What the user is told, as a failure of the task."""
+
+
 def binary(platform):
     return os.path.join(LIBEXEC, "millwright-module_" + platform)
 
@@ -65,7 +69,7 @@ def checksums():
                 digest, name = line.split()
                 sums[name.replace("millwright-module_", "")] = digest
     except (IOError, OSError, ValueError):
-        raise AnsibleActionFail(
+        raise Refused(
             "The collection %s in %s holds no programs: it was installed from its sources. "
             "Install the release instead: ansible-galaxy collection install millwright-shopfloor-X.Y.Z.tar.gz "
             "(`make collection` builds it)." % (COLLECTION, ROOT)
@@ -97,7 +101,13 @@ class Dispatch(ActionBase):
         result = super(Dispatch, self).run(tmp, task_vars)
         if result.get("skipped"):
             return result
-        task_vars = task_vars or {}
+        try:
+            result.update(self._run(task_vars or {}))
+        except Refused as e:
+            result.update(failed=True, changed=False, msg=to_text(e))
+        return result
+
+    def _run(self, task_vars):
         args = plain(self._task.args)
         files = self._read_files(args)
         if files:
@@ -107,8 +117,7 @@ class Dispatch(ActionBase):
             data = self._run_cached(args, task_vars)
         if data is None:
             data = self._run_sent(args, task_vars)
-        result.update(data)
-        return result
+        return data
 
     def _read_files(self, args):
         """What the options name on the controller, with its vault opened."""
@@ -131,7 +140,7 @@ class Dispatch(ActionBase):
                 finally:
                     self._loader.cleanup_tmp_file(real)
             except (AnsibleError, IOError, OSError) as e:
-                raise AnsibleActionFail("cannot read the %s %r on the controller: %s" % (option, to_text(name), to_text(e)))
+                raise Refused("cannot read the %s %r on the controller: %s" % (option, to_text(name), to_text(e)))
             files[option] = dict(name=to_text(name), text=to_text(base64.b64encode(text)))
         return files
 
@@ -144,9 +153,12 @@ class Dispatch(ActionBase):
             and (become is None or become.name != "su")
         )
 
+    def _folder_name(self, task_vars):
+        return to_text(self._templar.template(task_vars.get("millwright_cache_dir") or "~/.ansible/millwright"))
+
     def _folder(self, task_vars):
         """The folder of the binaries on the target, as a word of the shell."""
-        folder = to_text(task_vars.get("millwright_cache_dir") or "~/.ansible/millwright")
+        folder = self._folder_name(task_vars)
         if folder == "~" or folder.startswith("~/"):
             return '"$HOME"' + shlex.quote(folder[1:]) if folder[1:] else '"$HOME"'
         return shlex.quote(folder)
@@ -189,12 +201,12 @@ class Dispatch(ActionBase):
                 return None
             answer = self._low_level_execute_command(script, sudoable=True, in_data=payload)
         if answer["rc"] == UNKNOWN_PLATFORM and MARK in answer["stdout"]:
-            raise AnsibleActionFail(self._unknown(self._uname(answer)))
+            raise Refused(self._unknown(self._uname(answer)))
         if answer["rc"] in (NOT_EXECUTABLE, MISSING):
-            raise AnsibleActionFail(
+            raise Refused(
                 "cannot run programs in the folder %s on the target: %s. It may lie on a file system that is mounted noexec. "
                 "Name another folder by the variable millwright_cache_dir."
-                % (to_text(task_vars.get("millwright_cache_dir") or "~/.ansible/millwright"), to_text(answer["stderr"]).strip() or "permission denied")
+                % (self._folder_name(task_vars), to_text(answer["stderr"]).strip() or "permission denied")
             )
         if answer["rc"] != 0 and any(text in to_text(answer["stderr"]) + to_text(answer["stdout"]) for text in NO_TERMINAL):
             return None
@@ -220,7 +232,7 @@ class Dispatch(ActionBase):
         with open(binary(platform), "rb") as f:
             content = f.read()
         if hashlib.sha256(content).hexdigest() != digest:
-            raise AnsibleActionFail("the program %s is damaged: install the collection %s again with --force" % (binary(platform), COLLECTION))
+            raise Refused("the program %s is damaged: install the collection %s again with --force" % (binary(platform), COLLECTION))
         script = "; ".join([
             "umask 077",
             "d=%s" % self._folder(task_vars),
@@ -246,7 +258,7 @@ class Dispatch(ActionBase):
         lines = [line.strip() for line in to_text(answer["stdout"]).splitlines() if line.strip() in PLATFORMS]
         platform = PLATFORMS[lines[-1]] if lines else None
         if platform not in checksums():
-            raise AnsibleActionFail(self._unknown(to_text(answer["stdout"]).strip()))
+            raise Refused(self._unknown(to_text(answer["stdout"]).strip()))
         wrap_async = self._task.async_val and not self._connection.has_native_async
         return self._execute_module(
             module_name="%s.%s.%s" % (COLLECTION, platform, self.MODULE),
