@@ -5,9 +5,10 @@ package broker
 type fifo[T any] struct {
 	items []T
 	head  int // items[head:] are in the queue
+	kept  int // the largest capacity that an emptied one keeps, if more than keptCapacity
 }
 
-// keptCapacity is the largest backing array that an emptied fifo keeps.
+// keptCapacity is the capacity that an emptied fifo may keep.
 const keptCapacity = 16
 
 func (f *fifo[T]) len() int { return len(f.items) - f.head }
@@ -32,7 +33,7 @@ func (f *fifo[T]) pop() T {
 	f.head++
 	if f.head == len(f.items) {
 		f.items, f.head = f.items[:0], 0
-		if cap(f.items) > keptCapacity {
+		if cap(f.items) > max(f.kept, keptCapacity) {
 			f.items = nil
 		}
 	}

@@ -247,7 +247,7 @@ func (o *outbox) waiting() int { return o.inflight.len() + o.buffer.len() + o.ta
 // deliverable reports whether a delivery may still go out: it has not expired, and a policy
 // that came since it was queued still permits it.
 func (to *subscriber) deliverable(d *delivery) bool {
-	return !d.msg.expired(time.Now()) && to.permitted(d)
+	return (d.msg.expires.IsZero() || !d.msg.expired(time.Now())) && to.permitted(d)
 }
 
 func (to *subscriber) permitted(d *delivery) bool {

@@ -16,8 +16,11 @@ type queue struct {
 	closed bool
 }
 
+// localCapacity is what the queue of an in-process subscriber keeps for the next messages.
+const localCapacity = 256
+
 func newQueue(maxMessages, maxBytes int) *queue {
-	return &queue{maxMessages: maxMessages, maxBytes: maxBytes, ready: make(chan struct{}, 1)}
+	return &queue{items: fifo[delivery]{kept: localCapacity}, maxMessages: maxMessages, maxBytes: maxBytes, ready: make(chan struct{}, 1)}
 }
 
 // push appends, unless the queue is full. An empty queue takes a message of any size.
