@@ -227,18 +227,21 @@ func (d instanceDiff) secrets() []Step {
 	return []Step{s}
 }
 
+// CauseSettings is why a file changes that nobody edited.
+const CauseSettings = "its settings changed"
+
 func (d instanceDiff) files() []Step {
 	var steps []Step
 	for _, f := range d.Desired.Files {
-		have, last := fileOf(&d.Actual, f.Path), fileOf(d.Last, f.Path)
-		s := d.step(Update, KindFile, f.Path, "", DisturbsNone)
+		have, last := fileOf(&d.Actual, f.Name), fileOf(d.Last, f.Name)
+		s := d.step(Update, KindFile, f.Name, "", DisturbsNone)
 		switch {
 		case have == nil || have.Content == nil:
 			s.Symbol, s.Cause = Create, d.missing(last != nil)
 		case !bytes.Equal(have.Content, f.Content):
-			s.Cause = "its settings changed"
+			s.Cause = CauseSettings
 			if last != nil && !bytes.Equal(have.Content, last.Content) {
-				s.Cause = "was edited outside; the edited one is kept as " + f.Path + ".bak"
+				s.Cause = "was edited outside; the edited one is kept as " + f.Name + ".bak"
 			}
 		case have.Mode != f.Mode:
 			s.Cause = "its mode was changed outside"
@@ -306,7 +309,7 @@ func (d instanceDiff) absent() []Step {
 	}
 	for _, f := range d.Actual.Files {
 		if f.Content != nil {
-			steps = append(steps, d.step(Delete, KindFile, f.Path, cause, DisturbsNone))
+			steps = append(steps, d.step(Delete, KindFile, f.Name, cause, DisturbsNone))
 		}
 	}
 	if d.DeleteVolumes {
@@ -314,7 +317,7 @@ func (d instanceDiff) absent() []Step {
 			steps = append(steps, d.step(Delete, KindVolume, v, "delete_volumes was asked for", DisturbsNone))
 		}
 	}
-	if d.Actual.Recorded || len(d.Actual.Containers) > 0 {
+	if d.Actual.Exists() {
 		own := Step{Symbol: Delete, Address: d.address, Cause: cause, Disturbs: DisturbsInstance}
 		steps = append([]Step{own}, steps...)
 	}

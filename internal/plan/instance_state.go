@@ -52,7 +52,6 @@ type Container struct {
 	Image       string // reference; not compared, ImageID is
 	Command     []string
 	Environment map[string]string
-	Hostname    string
 	User        string
 	Groups      []string // further group ids
 	ReadOnly    bool
@@ -108,6 +107,7 @@ type Health struct {
 
 // File is one of the files in the install path.
 type File struct {
+	Name    string // "docker-compose.yml"
 	Path    string
 	Content []byte // nil: it does not exist
 	Mode    uint32
@@ -125,7 +125,7 @@ type Leftover struct{ ID, Name string }
 // attributes are the container's settings as they are compared, by their path.
 func (c Container) attributes() map[string]any {
 	a := map[string]any{
-		"image": c.ImageID, "command": c.Command, "hostname": c.Hostname, "user": c.User, "group_add": c.Groups, "read_only": c.ReadOnly,
+		"image": c.ImageID, "command": c.Command, "user": c.User, "group_add": c.Groups, "read_only": c.ReadOnly,
 		"cap_drop": c.CapDrop, "security_opt": c.SecurityOpt, "network": c.Network, "devices": c.Devices,
 		"extra_hosts": c.ExtraHosts, "dns": c.DNS, "pids_limit": c.Pids, "logging.driver": c.LogDriver,
 		"health.test": c.Health.Test, "health.interval": c.Health.Interval, "health.timeout": c.Health.Timeout,
@@ -228,11 +228,11 @@ func containerOf(d *Deployment, part string) *Container {
 	return &d.Containers[i]
 }
 
-func fileOf(d *Deployment, path string) *File {
+func fileOf(d *Deployment, name string) *File {
 	if d == nil {
 		return nil
 	}
-	i := slices.IndexFunc(d.Files, func(f File) bool { return f.Path == path })
+	i := slices.IndexFunc(d.Files, func(f File) bool { return f.Name == name })
 	if i < 0 {
 		return nil
 	}

@@ -28,10 +28,20 @@ const (
 	SecretCertificate   = "tls/server.crt"
 	SecretPrivateKey    = "tls/server.key"
 	SecretTrustedCA     = "trusted/ca.pem"
+
+	secretJoin = "join"
 )
 
-// JoinToken names the file of a part's or agent's join token.
-func JoinToken(part string) string { return "join/" + part }
+// JoinToken names the file of a part's join token, by the name that it joins under.
+func JoinToken(part string) string { return secretJoin + "/" + joinName(part) }
+
+// joinName is the part's own, but for the instance's mapper, which is an agent like the others.
+func joinName(part string) string {
+	if part == spec.PartMapper {
+		return spec.DefaultAgent
+	}
+	return part
+}
 
 // The files' names in the install path.
 const (
@@ -71,8 +81,8 @@ func Deployment(i spec.Instance) (plan.Deployment, error) {
 		return d, err
 	}
 	d.Files = []plan.File{
-		{Path: path.Join(i.InstallPath, ComposeFile), Content: compose, Mode: 0o644},
-		{Path: path.Join(i.InstallPath, EnvFile), Content: Env(i), Mode: 0o600},
+		{Name: ComposeFile, Path: path.Join(i.InstallPath, ComposeFile), Content: compose, Mode: 0o644},
+		{Name: EnvFile, Path: path.Join(i.InstallPath, EnvFile), Content: Env(i), Mode: 0o600},
 	}
 	return d, nil
 }

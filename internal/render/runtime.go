@@ -16,7 +16,7 @@ func command(i spec.Instance, part string) []string {
 	case spec.PartControl:
 		args = append(args, "--parts=control",
 			"--listen-https="+listen(targetHTTPS), "--listen-redirect="+listen(targetHTTP),
-			"--admin-password-file="+secret(SecretAdminPassword), "--join-tokens="+secret("join"))
+			"--admin-password-file="+secret(SecretAdminPassword), "--join-tokens="+secret(secretJoin))
 		args = append(args, certificate(i)...)
 	case spec.PartBroker:
 		args = append(args, "--parts=broker",
@@ -24,11 +24,7 @@ func command(i spec.Instance, part string) []string {
 		args = append(args, certificate(i)...)
 		args = append(args, join(part)...)
 	default:
-		agent := part
-		if part == spec.PartMapper {
-			agent = spec.DefaultAgent
-		}
-		args = append(args, "--parts=mapper", "--agent="+agent, "--broker=broker:"+strconv.Itoa(targetMQTTS))
+		args = append(args, "--parts=mapper", "--agent="+joinName(part), "--broker=broker:"+strconv.Itoa(targetMQTTS))
 		args = append(args, join(part)...)
 	}
 	if i.ReadOnly != nil && *i.ReadOnly {

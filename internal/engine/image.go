@@ -1,0 +1,278 @@
+package engine
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/registry"
+	"github.com/docker/docker/client"
+
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// resolveImage finds the image's id, and how to get one that is missing. What makes that
+// impossible is added to found.
+func (e *Engine) resolveImage(ctx context.Context, p *Pass, found *[]spec.Diagnostic) error {
+	want := &p.desired.Image
+	if p.Instance.State != spec.Started {
+		return nil
+	}
+	have, err := e.api.ImageInspect(ctx, want.Reference)
+	switch {
+	case err == nil:
+		want.ID = have.ID
+		e.checkArchitecture(p, have.Os, have.Architecture, "the image "+want.Reference, found)
+		if p.Instance.Pull == spec.PullAlways {
+			return e.checkRegistry(ctx, p, have.RepoDigests, found)
+		}
+	case !errdefs.IsNotFound(err):
+		return e.failed("look at image "+want.Reference, err)
+	case p.given.ImageArchive != "":
+		want.Source = "it is loaded from " + p.given.ImageArchive
+		e.checkArchive(p, found)
+	case p.Instance.Pull == spec.PullNever:
+		*found = append(*found, failure("image-missing", fmt.Sprintf("the engine does not have the image %s, and pull is never", want.Reference),
+			"give image_archive, or load it: millwright image load FILE"))
+	default:
+		want.Source = "it is pulled"
+	}
+	for i := range p.desired.Containers {
+		p.desired.Containers[i].ImageID = want.ID
+		if want.ID == "" {
+			p.desired.Containers[i].ImageID = "(" + want.Reference + ", not there yet)"
+		}
+	}
+	return nil
+}
+
+// checkRegistry marks the image as stale where the registry has another one.
+func (e *Engine) checkRegistry(ctx context.Context, p *Pass, digests []string, found *[]spec.Diagnostic) error {
+	auth, err := login(p.given.Registry)
+	if err != nil {
+		return err
+	}
+	for i := range p.desired.Containers {
+		p.desired.Containers[i].ImageID = p.desired.Image.ID
+	}
+	reference := p.desired.Image.Reference
+	there, err := e.api.DistributionInspect(ctx, reference, auth)
+	if err != nil {
+		*found = append(*found, failure("registry", fmt.Sprintf("cannot ask the registry for %s: %s", reference, err),
+			"with pull: missing the image that is there is used"))
+		return nil
+	}
+	if slices.ContainsFunc(digests, func(d string) bool { return strings.HasSuffix(d, "@"+there.Descriptor.Digest.String()) }) {
+		return nil
+	}
+	p.desired.Image.Stale, p.desired.Image.Source = true, "it is pulled"
+	for i := range p.desired.Containers {
+		p.desired.Containers[i].ImageID = "(" + there.Descriptor.Digest.String() + ", not there yet)"
+	}
+	return nil
+}
+
+// architectures by the names that the engine's kernel has for them.
+func architecture(kernel string) string {
+	switch kernel {
+	case "x86_64":
+		return "amd64"
+	case "aarch64":
+		return "arm64"
+	}
+	return kernel
+}
+
+func (e *Engine) checkArchitecture(p *Pass, os, arch, what string, found *[]spec.Diagnostic) {
+	host := architecture(p.info.Architecture)
+	if os == p.info.OSType && arch == host {
+		return
+	}
+	*found = append(*found, failure("architecture", fmt.Sprintf("%s is for %s/%s, and the engine runs %s/%s", what, os, arch, p.info.OSType, host),
+		fmt.Sprintf("take the one for %s/%s", p.info.OSType, host)))
+}
+
+// fetchImage loads or pulls the image and makes sure that it is the one that was asked for.
+func (e *Engine) fetchImage(ctx context.Context, p *Pass) error {
+	reference := p.desired.Image.Reference
+	var err error
+	if p.given.ImageArchive != "" && !p.desired.Image.Stale {
+		err = e.loadArchive(ctx, p.given.ImageArchive)
+	} else {
+		err = e.pull(ctx, reference, p.given.Registry)
+	}
+	if err != nil {
+		return err
+	}
+	have, err := e.api.ImageInspect(ctx, reference)
+	if err != nil {
+		return e.failed("find image "+reference+" after it was fetched", err)
+	}
+	var found []spec.Diagnostic
+	e.checkArchitecture(p, have.Os, have.Architecture, "the image "+reference, &found)
+	p.desired.Image.ID = have.ID
+	return refuse(found)
+}
+
+func (e *Engine) pull(ctx context.Context, reference string, r *spec.Registry) error {
+	auth, err := login(r)
+	if err != nil {
+		return err
+	}
+	progress, err := e.api.ImagePull(ctx, reference, image.PullOptions{RegistryAuth: auth})
+	if err == nil {
+		err = errors.Join(progressError(progress), progress.Close())
+	}
+	if err != nil {
+		return spec.Errorf(spec.Unavailable, "cannot pull image %s: %w", reference, err).
+			WithHint("see that the engine reaches the registry, or give image_archive: it needs none")
+	}
+	return nil
+}
+
+// login writes a registry's user as the engine wants it; empty: none.
+func login(r *spec.Registry) (string, error) {
+	if r == nil || r.Username == "" {
+		return "", nil
+	}
+	text, err := json.Marshal(registry.AuthConfig{Username: r.Username, Password: r.Password, ServerAddress: r.Server})
+	if err != nil {
+		return "", spec.Errorf(spec.Internal, "cannot log in to the registry: %w", err)
+	}
+	return base64.URLEncoding.EncodeToString(text), nil
+}
+
+// progressError reads the engine's messages to their end; an error is one of them.
+func progressError(r io.Reader) error {
+	for d := json.NewDecoder(r); ; {
+		var message struct {
+			Error string `json:"error"`
+		}
+		err := d.Decode(&message)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case message.Error != "":
+			return errors.New(message.Error)
+		}
+	}
+}
+
+func (e *Engine) loadArchive(ctx context.Context, file string) error {
+	archive, err := os.Open(file)
+	if err != nil {
+		return spec.Errorf(spec.Invalid, "cannot read the image archive %q: %w", file, err)
+	}
+	defer archive.Close() //nolint:errcheck // it was only read
+	answer, err := e.api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
+	if err == nil {
+		err = errors.Join(progressError(answer.Body), answer.Body.Close())
+	}
+	if err != nil {
+		return spec.Errorf(spec.Invalid, "cannot load the image archive %q: %w", file, err).
+			WithHint("it is a file as `millwright image save` or `docker save` writes it; get it again, and compare its checksum")
+	}
+	return nil
+}
+
+// archived is what an image archive says of its image.
+type archived struct {
+	Config   string   `json:"Config"`
+	RepoTags []string `json:"RepoTags"`
+}
+
+// checkArchive finds a broken archive, or one of something else, before anything is touched.
+func (e *Engine) checkArchive(p *Pass, found *[]spec.Diagnostic) {
+	file, reference := p.given.ImageArchive, p.desired.Image.Reference
+	images, configs, err := readArchive(file)
+	if err != nil {
+		*found = append(*found, failure("archive", fmt.Sprintf("cannot read the image archive %q: %s", file, err),
+			"it is a file as `millwright image save` or `docker save` writes it; get it again, and compare its checksum"))
+		return
+	}
+	var tags []string
+	for _, i := range images {
+		tags = append(tags, i.RepoTags...)
+		if !slices.Contains(i.RepoTags, reference) {
+			continue
+		}
+		config := configs[i.Config]
+		e.checkArchitecture(p, config.OS, config.Architecture, "the image in "+filepath.Base(file), found)
+		return
+	}
+	*found = append(*found, failure("archive", fmt.Sprintf("the image archive %q holds %s, not %s", file, strings.Join(tags, ", "), reference),
+		"set version (or image) to what it holds, or give the archive of that version"))
+}
+
+// platform is what an image's configuration says of where it runs.
+type platform struct {
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+}
+
+// readArchive reads an archive to its end, as it will have to be read to be loaded.
+func readArchive(file string) ([]archived, map[string]platform, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	var source io.Reader = f
+	if unpacked, err := gzip.NewReader(f); err == nil {
+		source = unpacked
+	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, nil, err
+	}
+	var images []archived
+	configs := map[string]platform{}
+	for files := tar.NewReader(source); ; {
+		header, err := files.Next()
+		switch {
+		case errors.Is(err, io.EOF) && images == nil:
+			return nil, nil, errors.New("it has no manifest.json")
+		case errors.Is(err, io.EOF):
+			return images, configs, nil
+		case err != nil:
+			return nil, nil, err
+		}
+		if err := readEntry(header, files, &images, configs); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", header.Name, err)
+		}
+	}
+}
+
+const maxConfig = 1 << 20
+
+// readEntry reads the manifest, and what may be an image's configuration: a small JSON file.
+func readEntry(header *tar.Header, r io.Reader, images *[]archived, configs map[string]platform) error {
+	name := path.Clean(header.Name)
+	if name == "manifest.json" {
+		return json.NewDecoder(r).Decode(images)
+	}
+	if header.Typeflag != tar.TypeReg || header.Size > maxConfig {
+		return nil
+	}
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	var p platform
+	if json.Unmarshal(text, &p) == nil && p.OS != "" {
+		configs[name] = p
+	}
+	return nil
+}

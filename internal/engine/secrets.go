@@ -1,0 +1,211 @@
+package engine
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
+
+	"github.com/millwright/millwright/internal/credential"
+	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/render"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// maxSecret bounds what is read of one secret.
+const maxSecret = 1 << 20
+
+// observeSecrets reads the secrets through the record's container, which mounts their volume.
+// Where nothing is given to compare with and the volume was filled before, they are taken to
+// be there: nothing but us and the engine's administrator can write them.
+func (e *Engine) observeSecrets(ctx context.Context, p *Pass) error {
+	if !slices.Contains(p.actual.Volumes, render.SecretsVolume(p.Instance.Name)) {
+		return nil
+	}
+	if p.actual.recordID == "" {
+		return nil // they are looked at, and completed, when there is one again
+	}
+	if p.settledSecrets() {
+		p.actual.Secrets = p.desired.Secrets
+		return nil
+	}
+	have, err := e.readSecrets(ctx, p.actual.recordID)
+	p.actual.Secrets = have
+	return err
+}
+
+// settledSecrets reports whether no secret is given, and every part's are there since the last pass.
+func (p *Pass) settledSecrets() bool {
+	if p.actual.Spec == nil || len(p.given.Secrets()) > 0 {
+		return false
+	}
+	return slices.Equal(p.actual.Spec.Parts(), p.Instance.Parts()) &&
+		p.actual.Spec.TrustedCA == p.Instance.TrustedCA && p.actual.Spec.Certificate == p.Instance.Certificate
+}
+
+func (e *Engine) readSecrets(ctx context.Context, id string) ([]plan.Secret, error) {
+	stream, _, err := e.api.CopyFromContainer(ctx, id, render.SecretsDir)
+	if err != nil {
+		return nil, e.failed("read the secrets", err)
+	}
+	defer stream.Close() //nolint:errcheck // it was only read
+	var found []plan.Secret
+	for files := tar.NewReader(stream); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return found, nil
+		}
+		if err != nil {
+			return nil, e.failed("read the secrets", err)
+		}
+		if header.Typeflag != tar.TypeReg {
+			continue
+		}
+		content, err := io.ReadAll(io.LimitReader(files, maxSecret))
+		if err != nil {
+			return nil, e.failed("read the secrets", err)
+		}
+		_, name, _ := strings.Cut(header.Name, "/") // the folder's own name comes first
+		found = append(found, plan.Secret{Name: name, Content: content})
+	}
+}
+
+// fillSecrets writes the secrets that are given and makes those that nobody gives, once.
+func (a *application) fillSecrets(ctx context.Context, p *Pass) error {
+	if p.actual.recordID == "" {
+		if err := a.makeRecord(ctx, p); err != nil {
+			return err
+		}
+	}
+	have, err := a.readSecrets(ctx, p.actual.recordID)
+	if err != nil {
+		return err
+	}
+	var write []plan.Secret
+	for _, s := range p.desired.Secrets {
+		exists := slices.ContainsFunc(have, func(h plan.Secret) bool { return h.Name == s.Name })
+		switch {
+		case s.Content != nil:
+			write = append(write, s)
+		case !exists && s.Name == render.SecretPrivateKey:
+			return spec.Errorf(spec.Invalid, "cannot use the certificate that was applied before: its private key is gone").
+				WithHint("give certificate and private_key again")
+		case !exists:
+			write = append(write, plan.Secret{Name: s.Name, Content: []byte(credential.Generate(""))})
+		}
+	}
+	content, err := secretsArchive(write)
+	if err != nil {
+		return err
+	}
+	if err := a.api.CopyToContainer(ctx, p.actual.recordID, render.SecretsDir, content, container.CopyToContainerOptions{}); err != nil {
+		return a.failed("write the secrets", err)
+	}
+	return a.restartControl(ctx, p, have)
+}
+
+// restartControl starts control again, which reads a changed admin's password only then,
+// unless the plan does so anyway.
+func (a *application) restartControl(ctx context.Context, p *Pass, before []plan.Secret) error {
+	password := p.Instance.AdminPassword
+	if password == nil || !slices.ContainsFunc(before, func(s plan.Secret) bool {
+		return s.Name == render.SecretAdminPassword && string(s.Content) != *password
+	}) {
+		return nil
+	}
+	for _, c := range p.actual.Containers {
+		if c.Part == spec.PartControl && c.Running && !planned(p.Plan, c.Part) {
+			return a.restart(ctx, c)
+		}
+	}
+	return nil
+}
+
+func planned(p plan.Plan, part string) bool {
+	return slices.ContainsFunc(p.Steps, func(s plan.Step) bool {
+		kind, name := childOf(s.Address)
+		return kind == plan.KindContainer && name == part
+	})
+}
+
+// secretsArchive packs the secrets, readable for the image's user alone.
+func secretsArchive(secrets []plan.Secret) (io.Reader, error) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	made := map[string]bool{}
+	for _, s := range secrets {
+		if dir := path.Dir(s.Name); dir != "." && !made[dir] {
+			made[dir] = true
+			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o700, Uid: render.UserID, Gid: render.UserID}); err != nil {
+				return nil, spec.Errorf(spec.Internal, "cannot pack the secrets: %w", err)
+			}
+		}
+		header := &tar.Header{Name: s.Name, Mode: 0o400, Size: int64(len(s.Content)), Uid: render.UserID, Gid: render.UserID}
+		if err := w.WriteHeader(header); err != nil {
+			return nil, spec.Errorf(spec.Internal, "cannot pack the secrets: %w", err)
+		}
+		if _, err := w.Write(s.Content); err != nil {
+			return nil, spec.Errorf(spec.Internal, "cannot pack the secrets: %w", err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		return nil, spec.Errorf(spec.Internal, "cannot pack the secrets: %w", err)
+	}
+	return &b, nil
+}
+
+// makeRecord makes the container that mounts the secrets and is never started. It says nothing
+// of what was applied until keepRecord replaces it.
+func (e *Engine) makeRecord(ctx context.Context, p *Pass) error {
+	labels := map[string]string{render.LabelInstance: p.Instance.Name, labelRole: roleRecord}
+	id, err := e.createRecord(ctx, p, recordName(p.Instance.Name), labels)
+	p.actual.recordID = id
+	return err
+}
+
+func (e *Engine) createRecord(ctx context.Context, p *Pass, name string, labels map[string]string) (string, error) {
+	config := &container.Config{Image: p.desired.Image.ID, Cmd: []string{"version"}, Labels: labels, User: p.desired.Containers[0].User}
+	host := &container.HostConfig{
+		NetworkMode: "none",
+		Mounts:      []mount.Mount{{Type: mount.TypeVolume, Source: render.SecretsVolume(p.Instance.Name), Target: render.SecretsDir}},
+	}
+	made, err := e.api.ContainerCreate(ctx, config, host, nil, nil, name)
+	if err != nil {
+		return "", e.failed("make container "+name, err)
+	}
+	return made.ID, nil
+}
+
+// keepRecord writes down what was applied: labels cannot change, so the container is made anew.
+func (e *Engine) keepRecord(ctx context.Context, p *Pass) error {
+	labels, err := appliedLabels(p.Instance)
+	if err != nil {
+		return err
+	}
+	labels[labelRole] = roleRecord
+	name := recordName(p.Instance.Name)
+	next := name + suffixNext
+	if err := e.removeContainer(ctx, next); err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	id, err := e.createRecord(ctx, p, next, labels)
+	if err != nil {
+		return err
+	}
+	if err := e.removeContainer(ctx, name); err != nil {
+		return err
+	}
+	if err := e.api.ContainerRename(ctx, id, name); err != nil {
+		return e.failed("rename container "+next+" to "+name, err)
+	}
+	p.actual.recordID = id
+	return nil
+}

@@ -1,0 +1,115 @@
+package testneed
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// dockerPatience bounds the start and the end of an engine; no test asserts how much was used.
+const dockerPatience = time.Minute
+
+// Docker returns the address of a Docker engine: the one of DOCKER_HOST or of the system if it
+// answers, else one of its own with its data in a temporary folder, started for this test
+// (which takes root and Debian's docker.io) and stopped at its end.
+func Docker(t testing.TB) string {
+	t.Helper()
+	for _, host := range []string{os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"} {
+		if host != "" && answers(t.Context(), host) {
+			return host
+		}
+	}
+	return OwnDocker(t)
+}
+
+// OwnDocker starts an engine for this test alone, so that it may be filled, broken or stopped.
+// It touches neither the host's firewall nor its bridge docker0.
+func OwnDocker(t testing.TB, more ...string) string {
+	t.Helper()
+	program, err := exec.LookPath("dockerd")
+	if err != nil {
+		program, err = exec.LookPath("/usr/sbin/dockerd")
+	}
+	if err != nil || os.Getuid() != 0 {
+		missing(t, "a Docker engine (Debian's docker.io, run as root)")
+	}
+	dir, err := os.MkdirTemp("", "dockerd") //nolint:usetesting // t.TempDir's path may be too long for a socket's
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := "unix://" + filepath.Join(dir, "docker.sock")
+	var log bytes.Buffer
+	cmd := exec.Command(program, append([]string{ //nolint:gosec // a test's own program
+		"--host", host, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
+		"--pidfile", filepath.Join(dir, "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false",
+		"--default-address-pool", fmt.Sprintf("base=10.%d.0.0/16,size=26", 100+os.Getpid()%100), "--log-level", "warn",
+	}, more...)...)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("cannot start dockerd: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { stopDocker(t, cmd, ended, dir) })
+	for ctx, cancel := context.WithTimeout(t.Context(), dockerPatience); ; {
+		defer cancel()
+		if answers(ctx, host) {
+			return host
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("dockerd ended: %v\n%s", err, log.String())
+		case <-ctx.Done():
+			t.Fatal("dockerd does not answer")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func stopDocker(t testing.TB, cmd *exec.Cmd, ended <-chan error, dir string) {
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Logf("dockerd: %v", err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Logf("dockerd: %v", err)
+		}
+	case <-time.After(dockerPatience):
+		t.Errorf("dockerd does not end; it is killed: %v, %v", cmd.Process.Kill(), <-ended)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Errorf("cannot remove what dockerd left: %v", err)
+	}
+}
+
+func answers(ctx context.Context, host string) bool {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			if path, ok := bytes.CutPrefix([]byte(host), []byte("unix://")); ok {
+				return d.DialContext(ctx, "unix", string(path))
+			}
+			return d.DialContext(ctx, "tcp", host[len("tcp://"):])
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return false
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
+}
