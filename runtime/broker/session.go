@@ -229,7 +229,11 @@ func (b *Broker) endSession(s *session) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b.garbage = append(b.garbage, leftover{box: s.box, received: s.received, record: s.record, subscriptions: s.subscriptions})
+	left := leftover{box: s.box, record: s.record, subscriptions: s.subscriptions}
+	if s.durable {
+		left.received = s.received // else they only say until where the disk must be for PUBREC
+	}
+	b.garbage = append(b.garbage, left)
 	s.box, s.received, s.record, s.subscriptions = outbox{counted: s.box.counted}, nil, 0, subscriptionSet{}
 	b.account(s)
 }
