@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// references waits until the journal is referred to just so often: each session that outlives
+// its connection, each of its subscriptions, each retained message and each message that
+// waits is one reference. One too few lets a segment be deleted that somebody needs.
+func (p *plant) references(t testing.TB, want int64) {
+	t.Helper()
+	live := func() int64 {
+		p.sweep()
+		at := p.journal.Append(0, nil)
+		if err := p.journal.Await(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+		return p.journal.Stats().LiveRefs
+	}
+	var got int64
+	for range 100 {
+		if got = live(); got == want {
+			return
+		}
+	}
+	t.Fatalf("%d references, want %d", got, want)
+}
+
+// A publisher whose session ends in the middle of a QoS 2 exchange takes nothing from those
+// for whom the message waits.
+func TestSessionEndKeepsOthersMessages(t *testing.T) {
+	p := start(t, Limits{}, identityOf("a", "rw #"))
+	sleeper, _ := p.connectSession(t, "a", "sleeper", 5)
+	sleeper.subscribe(2, "x")
+	sleeper.nc.Close()
+	p.awaitClients(t, 0)
+	w := p.connect(t, "a", "passing")
+	w.publish("x", "kept", 2, 1)
+	w.expect(packets.Pubrec)
+	p.references(t, 3) // the session, its subscription, the message
+	w.nc.Close()
+	p.awaitClients(t, 0)
+	p.references(t, 3)
+}
