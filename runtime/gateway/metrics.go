@@ -40,10 +40,10 @@ func brokerMetrics() []brokerMetric {
 		{brokerDesc("retained_messages", "Retained messages."), gauge, func(s broker.Stats) int64 { return s.Retained }},
 		{brokerDesc("messages_received_total", "Application messages taken in."), counter, func(s broker.Stats) int64 { return s.MessagesReceived }},
 		{brokerDesc("messages_sent_total", "Application messages handed to subscribers."), counter, func(s broker.Stats) int64 { return s.MessagesSent }},
-		{brokerDesc("messages_dropped_total", "Application messages dropped because a subscriber was too slow."), counter, func(s broker.Stats) int64 { return s.MessagesDropped }},
+		{brokerDesc("messages_dropped_total", "Copies of messages that a subscriber did not get because of a limit, and retained messages not kept."), counter, func(s broker.Stats) int64 { return s.MessagesDropped }},
 		{brokerDesc("bytes_received_total", "Bytes received from MQTT clients."), counter, func(s broker.Stats) int64 { return s.BytesReceived }},
 		{brokerDesc("bytes_sent_total", "Bytes sent to MQTT clients."), counter, func(s broker.Stats) int64 { return s.BytesSent }},
-		{brokerDesc("refused_total", "Connects, publishes and subscriptions that the policy refused."), counter, func(s broker.Stats) int64 { return s.Refused }},
+		{brokerDesc("refused_total", "Connects, publishes and subscriptions that the policy or a limit refused."), counter, func(s broker.Stats) int64 { return s.Refused }},
 		{brokerDesc("panics_total", "Connections ended by a panic or a malformed packet."), counter, func(s broker.Stats) int64 { return s.Panics }},
 	}
 }
