@@ -35,6 +35,7 @@ const (
 	callerKey contextKey = iota
 	addressKey
 	noneMatchKey
+	partKey
 )
 
 // callerOf is who sends the request; the routes that need nobody have none.
@@ -58,6 +59,7 @@ func (c *Control) newHandler() http.Handler {
 	c.registerAgents(api)
 	c.registerTokens(api)
 	c.registerStreams(api)
+	c.registerParts(api)
 	for _, name := range []string{"ErrorModel", "ErrorDetail"} { // huma's own, never sent
 		delete(api.OpenAPI().Components.Schemas.Map(), name)
 	}
@@ -76,6 +78,7 @@ func apiConfig(version string) huma.Config {
 	config.Transformers = []huma.Transformer{ownProblem}
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token": {Type: "http", Scheme: "bearer", Description: "A token of POST /api/v1/login or POST /api/v1/tokens."},
+		"part":  {Type: "mutualTLS", Description: "The certificate that a part of the instance gets of POST /api/v1/join."},
 	}
 	return config
 }
@@ -87,6 +90,7 @@ const (
 	byRoute  access = iota // permission on the route: read for GET, else write
 	anybody                // no token
 	loggedIn               // a token; the handler checks the rest
+	byPart                 // the certificate of a part that has joined; the handler checks the rest
 )
 
 // operation describes one route.
@@ -142,8 +146,11 @@ func (c *Control) describe(api huma.API, op operation) huma.Operation {
 			},
 		}},
 	}
-	if op.access != anybody {
+	switch op.access {
+	case byRoute, loggedIn:
 		described.Security = []map[string][]string{{"token": {}}}
+	case byPart:
+		described.Security = []map[string][]string{{"part": {}}}
 	}
 	if op.revisioned {
 		described.Parameters = append(described.Parameters, &huma.Param{
@@ -162,6 +169,15 @@ func (c *Control) admit(_ huma.API, op operation) func(huma.Context, func(huma.C
 		r, w := humago.Unwrap(ctx)
 		if op.access == anybody {
 			next(ctx)
+			return
+		}
+		if op.access == byPart {
+			part, err := c.partFrom(r)
+			if err != nil {
+				c.writeProblem(w, err)
+				return
+			}
+			next(huma.WithValue(ctx, partKey, part))
 			return
 		}
 		who, err := c.callerFrom(r)

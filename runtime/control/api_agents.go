@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"time"
 
@@ -30,7 +29,7 @@ func (c *Control) registerAgents(api huma.API) {
 	})
 	register(c, api, operation{
 		id: "delete-agent", method: http.MethodDelete, path: "/agents/{id}", summary: "Forget a mapper that is offline", status: http.StatusNoContent,
-	}, func(_ context.Context, in *idInput) (*struct{}, error) { return nil, c.forgetAgent(in.ID) })
+	}, func(ctx context.Context, in *idInput) (*struct{}, error) { return nil, c.ForgetAgent(ctx, in.ID) })
 	c.registerCertificates(api)
 }
 
@@ -79,16 +78,26 @@ func (c *Control) agentViews() map[string]spec.AgentView {
 	return views
 }
 
-func (c *Control) forgetAgent(name string) error {
+// ForgetAgent removes a mapper that is offline. It also takes back the certificate of one that runs in a process of its own.
+func (c *Control) ForgetAgent(ctx context.Context, name string) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	a, ok := c.agents[name]
-	switch {
-	case !ok:
-		return notFound("agent", name)
-	case a.online(time.Now()):
-		return spec.Errorf(spec.Conflict, "cannot forget agent %q: it is online", name)
+	a, known := c.agents[name]
+	online := known && a.online(time.Now())
+	if !online {
+		delete(c.agents, name)
 	}
-	maps.DeleteFunc(c.agents, func(key string, _ *agent) bool { return key == name })
+	c.mu.Unlock()
+	_, joined := c.model.Load().parts[name]
+	switch {
+	case online:
+		return spec.Errorf(spec.Conflict, "cannot forget agent %q: it is online", name)
+	case joined:
+		return c.changeParts(ctx, func(tx *transaction, m *model) error {
+			delete(m.parts, name)
+			return tx.deletePart(name)
+		})
+	case !known:
+		return notFound("agent", name)
+	}
 	return nil
 }

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -40,6 +41,13 @@ type Options struct {
 	Logs        *LogRing                             // for /logs; nil: unavailable
 	Certificate func() (spec.CertificateView, error) // for /certificate; nil: unavailable
 	Authority   *pki.Authority                       // for /authority and /join; nil: unavailable
+
+	// JoinTokens is a directory of join tokens, each in a file that is named after the part that
+	// it lets in; "": there is none. It is looked into when a part joins.
+	JoinTokens string
+	// MessagesCredential is the hash of the secret that MessagesIdentity logs in with at a
+	// broker in another process; "": nobody can log in as it.
+	MessagesCredential string
 }
 
 // Control is the control part of an instance.
@@ -57,7 +65,9 @@ type Control struct {
 	streams   map[string]int                 // open ones, by user
 	resources map[string]*hub[spec.Resource] // by agent
 	agents    map[string]*agent
-	states    map[string]string // of services, as the stream of events last told them
+	watching  map[string]*watching // the live streams of parts in other processes, by name
+	policy    int64                // revision that a broker in another process has in force
+	states    map[string]string    // of services, as the stream of events last told them
 
 	reported signal // an agent's status moved
 	access   signal // who may do what moved: a token, a user, a role
@@ -83,6 +93,7 @@ func New(ctx context.Context, opts Options) (*Control, error) {
 		identities: newHub[spec.Identity](st.id),
 		resources:  map[string]*hub[spec.Resource]{},
 		agents:     map[string]*agent{},
+		watching:   map[string]*watching{},
 		states:     map[string]string{},
 		streams:    map[string]int{},
 		events:     newRing[Event](maxEvents),
@@ -106,13 +117,20 @@ func (c *Control) load(ctx context.Context) error {
 	}
 	m := &model{
 		revision: stored.revision, roles: map[string]roleRecord{}, users: map[string]userRecord{},
-		services: map[string]*service{}, bound: map[string][]spec.Resource{}, grants: map[string]granted{},
+		parts: map[string]partRecord{}, services: map[string]*service{}, bound: map[string][]spec.Resource{}, grants: map[string]granted{},
 	}
 	for _, r := range stored.roles {
 		m.roles[r.Name] = r
 	}
 	for _, u := range stored.users {
 		m.users[u.Name] = u
+	}
+	parts, err := c.store.parts(ctx)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		m.parts[p.Name] = p
 	}
 	for _, record := range stored.services {
 		s, err := c.evaluate(record)
@@ -209,7 +227,9 @@ func (c *Control) Run(ctx context.Context) error {
 	tick := time.NewTicker(housekeeping)
 	defer tick.Stop()
 	for {
-		if err := c.store.touch(ctx, func(tx *transaction) error { return tx.deleteExpired(time.Now()) }); err != nil && ctx.Err() == nil {
+		if err := c.store.touch(ctx, func(tx *transaction) error {
+			return errors.Join(tx.deleteExpired(time.Now()), tx.deleteExpiredJoinTokens(time.Now()))
+		}); err != nil && ctx.Err() == nil {
 			c.opts.Log.Warn("expired tokens stay", "error", err)
 		}
 		select {

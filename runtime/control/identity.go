@@ -2,14 +2,15 @@ package control
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 )
 
-// MessagesIdentity is who reads messages for the API's streams. Nobody can log in as it;
-// the API checks what each caller may read.
+// MessagesIdentity is who reads messages for the API's streams. Nobody can log in as it but
+// the control part, where the broker runs in another process; the API checks what each caller may read.
 const MessagesIdentity = "control:messages"
 
 // identitiesOf is the broker's policy: accounts with a password, the enabled services
@@ -20,6 +21,11 @@ func (c *Control) identitiesOf(m *model) map[string]spec.Identity {
 			{Resource: "#", Operation: spec.Read, Context: spec.MQTT},
 			{Resource: "$SYS/#", Operation: spec.Read, Context: spec.MQTT},
 		}},
+	}
+	if hash := c.opts.MessagesCredential; hash != "" {
+		reader := all[MessagesIdentity]
+		reader.Credentials = []string{hash}
+		all[MessagesIdentity] = reader
 	}
 	c.hashes.keep(m.brought.passwords)
 	for name, u := range m.brought.users {
@@ -46,10 +52,22 @@ func (c *Control) identitiesOf(m *model) map[string]spec.Identity {
 		name := spec.ServiceIdentity(id)
 		all[name] = spec.Identity{
 			Name: name, Permissions: mqttOnly(m.grants[id].permissions),
-			Credentials: []string{credential.HashGenerated(s.record.Content.Secret)},
+			Credentials: append([]string{credential.HashGenerated(s.record.Content.Secret)}, m.credentialsOf(s)...),
 		}
 	}
 	return all
+}
+
+// credentialsOf are those of the mappers in other processes that run the service: each logs in
+// at the broker as every one of its services, with its own secret.
+func (m *model) credentialsOf(s *service) []string {
+	var hashes []string
+	for _, agent := range slices.Sorted(maps.Values(s.agents)) {
+		if p, ok := m.parts[agent]; ok && p.Credential != "" && !slices.Contains(hashes, p.Credential) {
+			hashes = append(hashes, p.Credential)
+		}
+	}
+	return hashes
 }
 
 func (m *model) identity(u userRecord) spec.Identity {

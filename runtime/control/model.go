@@ -22,7 +22,8 @@ type model struct {
 	roles    map[string]roleRecord // that people made
 	users    map[string]userRecord
 	services map[string]*service
-	grants   map[string]granted // of the services' own identities
+	parts    map[string]partRecord // that run in processes of their own
+	grants   map[string]granted    // of the services' own identities
 	brought  brought
 	bound    map[string][]spec.Resource // of the enabled services, as a mapper gets them
 }
