@@ -35,7 +35,8 @@ func newGetCommand(s *streams, global *globalOptions) *cobra.Command {
 		Short: "Show what there is and how it stands",
 		Long: `Shows all objects of a kind, or one of them: services, users, roles, agents, connections,
 endpoints, mappings, tokens; or the instance's OPC UA client certificate, which machines must
-trust; or the certificate of its own authority, which clients of its TLS listeners must trust. A service shows which of its resources deviate from what is asked for, and why.`,
+trust; or the certificate of its own authority, which clients of its TLS listeners must trust.
+A service shows which of its resources deviate from what is asked for, and why.`,
 		Example: "  millwright get services press\n  millwright get endpoints --service press --state failed\n" +
 			"  millwright get connections -o json\n  millwright get certificate > millwright.pem",
 		ValidArgs: kindNames(),

@@ -34,7 +34,8 @@ func newUpCommand(s *streams, global *globalOptions) *cobra.Command {
 		Long: `Runs the whole gateway in this process until Ctrl-C. The first start makes the data directory
 and an admin, whose generated password it keeps in the file admin-password there, and writes the
 context file, so that the other commands just work. Everything that was installed runs again by
-itself after a restart.
+itself after a restart. At the API's address a browser finds a page with services, states and
+values.
 
 MQTT also goes over TLS, WebSocket (any path) and both, where an address is given. Plain listeners
 stay on loopback unless --insecure-listen is set. The first start makes an authority and a
