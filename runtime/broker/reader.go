@@ -150,8 +150,8 @@ func (r *reader) large(length int) ([]byte, error) {
 	r.giveBack = back
 	body := append(make([]byte, 0, min(length, readAhead)), head...)
 	for len(body) < length {
-		if len(body) == cap(body) { // as it comes, not on the client's word
-			body = append(make([]byte, 0, min(length, 2*cap(body))), body...)
+		if len(body) == cap(body) { // when so much has come, not on the client's word
+			body = append(make([]byte, 0, length), body...)
 		}
 		n, err := r.nc.Read(body[len(body):cap(body)])
 		r.counter.Add(int64(n))
