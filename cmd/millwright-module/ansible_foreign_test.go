@@ -61,7 +61,7 @@ func TestForeignFeatures(t *testing.T) {
 func TestForeignBecome(t *testing.T) {
 	testneed.Program(t, "sudo")
 	bothWays(t, func(t *testing.T, p *plant, _ bool) {
-		dir, err := os.MkdirTemp("", "nobody")
+		dir, err := os.MkdirTemp("", "nobody") //nolint:usetesting // the test's own folder is closed to other users
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -71,6 +71,7 @@ func failedStep(p plan.Plan) error {
 
 // report puts a plan, as it was asked for or carried out, into the result.
 func (t *task) report(p plan.Plan) error {
+	p.Steps = slices.DeleteFunc(slices.Clone(p.Steps), func(s plan.Step) bool { return slices.Contains(t.expected, s.Address) })
 	t.result["changed"] = slices.ContainsFunc(p.Steps, func(s plan.Step) bool { return s.Result == "" || s.Result == plan.Done })
 	t.result["plan"] = map[string]any{
 		"summary": p.Summary(), "disturbs": string(p.MaxDisturbance()), "revision": p.Revision, "digest": p.Digest, "steps": p.Steps,

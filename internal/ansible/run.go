@@ -52,6 +52,7 @@ type task struct {
 	loggedIn bool // by a password, for this task
 	result   map[string]any
 	warnings []string
+	expected []string // addresses of what earlier tasks would make, in check mode
 	secrets  secrets
 }
 

@@ -2,6 +2,7 @@ package ansible
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
@@ -73,8 +74,36 @@ func runUser(ctx context.Context, t *task) error {
 	if err := u.Check(); err != nil {
 		return err
 	}
-	if err := t.bring(ctx, plan.Request{Users: []spec.User{u}}); err != nil {
+	r := plan.Request{Users: []spec.User{u}}
+	if t.check {
+		if r.Roles, err = t.expectedRoles(ctx, u.Roles); err != nil {
+			return err
+		}
+	}
+	if err := t.bring(ctx, r); err != nil {
 		return err
 	}
 	return show(ctx, t, "user", t.client.Users(), u.Username)
+}
+
+// expectedRoles are those that do not exist: in check mode an earlier task may be what would
+// make them. What is planned for them is left out of the result.
+func (t *task) expectedRoles(ctx context.Context, names []string) ([]spec.Role, error) {
+	var expected []spec.Role
+	for _, name := range names {
+		_, err := ask(ctx, t, func(ctx context.Context) (spec.RoleView, error) { return t.client.Roles().Get(ctx, name) })
+		if err == nil {
+			continue
+		}
+		if spec.KindOf(err) != spec.NotFound {
+			return nil, err
+		}
+		if err := spec.CheckName("role", name); err != nil {
+			return nil, err
+		}
+		expected = append(expected, spec.Role{Name: name})
+		t.expected = append(t.expected, plan.RoleAddress(name))
+		t.warn(fmt.Sprintf("role %q does not exist yet: an earlier task has to make it", name))
+	}
+	return expected, nil
 }
