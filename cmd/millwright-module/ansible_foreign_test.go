@@ -59,17 +59,11 @@ func TestForeignFeatures(t *testing.T) {
 
 // TestForeignBecome runs tasks as another user, through sudo and su.
 func TestForeignBecome(t *testing.T) {
+	testneed.Root(t)
 	testneed.Program(t, "sudo")
 	bothWays(t, func(t *testing.T, p *plant, _ bool) {
-		dir, err := os.MkdirTemp("", "nobody") //nolint:usetesting // the test's own folder is closed to other users
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := os.RemoveAll(dir); err != nil {
-				t.Error(err)
-			}
-		})
+		dir := t.TempDir()
+		p.command("chmod", "711", filepath.Dir(dir)) // the test's folder is closed to other users
 		p.command("chown", "nobody", dir)
 		p.variables = map[string]string{"nobody_dir": dir}
 		p.must("become.yml")

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"gopkg.in/yaml.v3"
 )
 
 // coerce turns a value into the option's type as Ansible's own modules do: "k=v" arguments
@@ -113,17 +115,56 @@ func toDict(v any) (map[string]any, error) {
 	case string:
 		text := strings.TrimSpace(x)
 		if strings.HasPrefix(text, "{") {
-			m, err := decodeObject([]byte(text))
-			if err != nil {
-				return nil, conversionError("text that begins with { and is no JSON", Dict)
-			}
-			return m, nil
+			return objectIn(text)
 		}
 		if strings.Contains(text, "=") {
 			return pairs(text)
 		}
 	}
 	return nil, conversionError(v, Dict)
+}
+
+// objectIn reads a JSON object, or what Python prints of a dict: YAML but for its None.
+func objectIn(text string) (map[string]any, error) {
+	if m, err := decodeObject([]byte(text)); err == nil {
+		return m, nil
+	}
+	var node yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &node); err != nil {
+		return nil, conversionError(text, Dict)
+	}
+	m, ok := literal(node.Content[0]).(map[string]any)
+	if !ok {
+		return nil, conversionError(text, Dict)
+	}
+	return m, nil
+}
+
+// literal turns YAML into JSON's types; what they have no word for becomes text.
+func literal(n *yaml.Node) any {
+	switch n.Kind {
+	case yaml.MappingNode:
+		m := map[string]any{}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			m[n.Content[i].Value] = literal(n.Content[i+1])
+		}
+		return m
+	case yaml.SequenceNode:
+		list := []any{}
+		for _, e := range n.Content {
+			list = append(list, literal(e))
+		}
+		return list
+	}
+	switch {
+	case n.ShortTag() == "!!null", n.Style == 0 && n.Value == "None":
+		return nil
+	case n.ShortTag() == "!!bool":
+		return strings.EqualFold(n.Value, "true")
+	case json.Valid([]byte(n.Value)) && (n.ShortTag() == "!!int" || n.ShortTag() == "!!float"):
+		return json.Number(n.Value)
+	}
+	return n.Value
 }
 
 // pairs reads "a=1, b='x y' c=3"; values are text.

@@ -4,7 +4,11 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 )
 
 var update = flag.Bool("update", false, "refresh generated files")
@@ -43,5 +47,41 @@ func TestGeneratedStubs(t *testing.T) {
 		if err != nil || len(found) != len(Modules()) {
 			t.Errorf("%s: %d files (%v), %d modules", kind, len(found), err, len(Modules()))
 		}
+	}
+}
+
+// TestCollectionFiles holds what is written by hand to the modules that there are.
+func TestCollectionFiles(t *testing.T) {
+	root := filepath.Join("..", "..")
+	home := filepath.Join(root, "ansible_collections", "millwright", "shopfloor")
+	var galaxy struct{ Namespace, Name, Version string }
+	var meta struct {
+		Groups map[string][]string `yaml:"action_groups"`
+	}
+	readYAML(t, filepath.Join(home, "galaxy.yml"), &galaxy)
+	readYAML(t, filepath.Join(home, "meta", "runtime.yml"), &meta)
+	version, err := os.ReadFile(filepath.Join(root, "VERSION"))
+	if err != nil || galaxy.Version != strings.TrimSpace(string(version)) || galaxy.Namespace+"."+galaxy.Name != Collection {
+		t.Errorf("galaxy.yml: %+v, %v", galaxy, err)
+	}
+	if !slices.Equal(meta.Groups["all"], names()) {
+		t.Errorf("the action group has %v, the modules are %v", meta.Groups["all"], names())
+	}
+	readme, err := os.ReadFile(filepath.Join(home, "README.md"))
+	for _, name := range names() {
+		if err != nil || !strings.Contains(string(readme), "`"+Collection+"."+name+"`") {
+			t.Errorf("the README does not name %s (%v)", name, err)
+		}
+	}
+}
+
+func readYAML(t *testing.T, path string, v any) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = yaml.Unmarshal(text, v)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
