@@ -3,7 +3,10 @@ package web_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,6 +167,7 @@ func (b *browser) picture(name string) {
 
 // TestForeignBrowser walks through the page as a person does.
 func TestForeignBrowser(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t)
 	p.installPump()
 	p.installBroken()
@@ -208,9 +212,27 @@ func TestForeignBrowser(t *testing.T) {
 	b.wellBehaved()
 }
 
+// TestForeignBrowserLink follows another site's link to the page, logged in.
+func TestForeignBrowserLink(t *testing.T) {
+	t.Parallel()
+	p := startPlant(t)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintf(w, `<title>elsewhere</title><a href="%s/?page=1">the plant</a>`, p.url)
+	}))
+	defer elsewhere.Close()
+	b := startBrowser(t)
+	b.logIn(p.url, "admin", adminPassword)
+	b.do("see the page", chromedp.WaitVisible(chromedp.CSS("header button")))
+	_, port, _ := net.SplitHostPort(elsewhere.Listener.Addr().String())
+	b.do("follow the link", chromedp.Navigate("http://plant.test:"+port), chromedp.Click(chromedp.CSS("a")))
+	b.until(`location.search === "?page=1" && document.getElementById("content") !== null`)
+	b.wellBehaved()
+}
+
 // TestForeignBrowserByName logs in where the browser does not trust the connection, and so
 // tells less of where a form comes from; and over TLS. The cookies are as they should be.
 func TestForeignBrowserByName(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t, withTLS(t))
 	b := startBrowser(t)
 	_, plain, _ := net.SplitHostPort(strings.TrimPrefix(p.url, "http://"))

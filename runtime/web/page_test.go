@@ -109,6 +109,7 @@ const (
 )
 
 func TestLogIn(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t, withTLS(t))
 	secure := p.gateway.Listeners()[0].URL
 	for _, path := range []string{"/", "/admin/", "/?service=press"} {
@@ -160,6 +161,7 @@ func TestLogIn(t *testing.T) {
 
 // TestGuessing: wrong passwords are limited together with those at the API.
 func TestGuessing(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t)
 	limited := false
 	for range 11 {
@@ -179,6 +181,7 @@ func TestGuessing(t *testing.T) {
 }
 
 func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t)
 	session := p.logIn("admin", adminPassword)
 	foreign := []func(*http.Request){header("Origin", "https://elsewhere.example"), header("Sec-Fetch-Site", "cross-site")}
@@ -201,6 +204,14 @@ func TestSessionsEnd(t *testing.T) {
 	if !strings.Contains(after.text, "Your session has ended") || len(after.Cookies()) != 1 || after.Cookies()[0].Value != "" {
 		t.Errorf("after the log-out: %v %s", after.Cookies(), after.text)
 	}
+	linked := p.send(http.MethodGet, p.url+"/", nil, header("Sec-Fetch-Site", "cross-site"))
+	if !strings.Contains(linked.text, `http-equiv="refresh" content="0"`) || len(linked.Cookies()) != 1 {
+		t.Errorf("a link from elsewhere: %v %s", linked.Cookies(), linked.text)
+	}
+	twice := p.send(http.MethodGet, p.url+"/", nil, header("Sec-Fetch-Site", "cross-site"), func(r *http.Request) { r.AddCookie(linked.Cookies()[0]) })
+	if !strings.Contains(twice.text, isLogin) {
+		t.Errorf("a browser is sent in a circle: %s", twice.text)
+	}
 	if again := p.send(http.MethodPost, p.url+"/admin/logout", url.Values{}, session); again.StatusCode != http.StatusSeeOther {
 		t.Errorf("a second log-out: %s", again.Status)
 	}
@@ -220,6 +231,7 @@ func TestSessionsEnd(t *testing.T) {
 func ptr[T any](v T) *T { return &v }
 
 func TestWhatABrowserMayDo(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t)
 	session := p.logIn("admin", adminPassword)
 	for path, caching := range map[string]string{
@@ -250,6 +262,7 @@ func TestWhatABrowserMayDo(t *testing.T) {
 // TestNothingIsReflected: what is asked comes back nowhere, nor does the name that the
 // instance was called by.
 func TestNothingIsReflected(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t)
 	session := p.logIn("admin", adminPassword)
 	const bait = "ba<i>t"
@@ -281,6 +294,7 @@ func TestNothingIsReflected(t *testing.T) {
 
 // TestNobodySeesMore: services are seen by permission on the API, values by permission on topics.
 func TestNobodySeesMore(t *testing.T) {
+	t.Parallel()
 	p := startPlant(t)
 	p.installPump()
 	p.installBroken()

@@ -17,12 +17,7 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s == nil {
-		notice := ""
-		if _, err := r.Cookie(cookieName(r)); err == nil {
-			notice = "Your session has ended. Log in again."
-			setCookie(w, r, "", time.Time{})
-		}
-		p.loginForm(w, http.StatusOK, notice)
+		p.showNobody(w, r)
 		return
 	}
 	number, err := strconv.Atoi(r.URL.Query().Get("page"))
@@ -39,6 +34,26 @@ func (p *Page) show(w http.ResponseWriter, r *http.Request) {
 		v.overview(number)
 	}
 	p.render(w, http.StatusOK, "page.html", v)
+}
+
+// againCookie remembers for a moment that a browser was told to ask again, so that none is told twice.
+const againCookie = "millwright-again"
+
+// showNobody answers who has no session. A browser keeps the cookie back from who follows a
+// link on another site; it sends it with the request that our own answer makes it send.
+func (p *Page) showNobody(w http.ResponseWriter, r *http.Request) {
+	_, none := r.Cookie(cookieName(r))
+	_, first := r.Cookie(againCookie)
+	switch {
+	case none == nil:
+		setCookie(w, r, "", time.Time{})
+		p.loginForm(w, http.StatusOK, "Your session has ended. Log in again.")
+	case first != nil && r.Header.Get("Sec-Fetch-Site") == "cross-site":
+		http.SetCookie(w, &http.Cookie{Name: againCookie, Value: "1", Path: "/", MaxAge: 10, HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil})
+		p.render(w, http.StatusOK, "again.html", notice{Version: p.opts.Version})
+	default:
+		p.loginForm(w, http.StatusOK, "")
+	}
 }
 
 // notice is what is said where the page is not shown.
