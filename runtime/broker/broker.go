@@ -75,6 +75,7 @@ type Broker struct {
 
 	retained                    *retained
 	buffered                    atomic.Int64 // bytes that wait in memory for network clients
+	parked                      atomic.Int64 // bytes from network clients that wait for the disk
 	queuedBytes, queuedMessages atomic.Int64 // that wait on disk
 
 	bodies, connects *semaphore.Weighted // the bytes of large packets that are being read; before the log-in

@@ -20,8 +20,6 @@ func (b *Broker) move(at journal.Position, rec []byte) {
 		err = b.moveSession(at, rec)
 	case recordSubscribe:
 		err = b.moveSubscription(at, rec)
-	case recordReceived:
-		b.moveReceived(at, rec)
 	}
 	if err != nil {
 		b.log.Error("a record of the broker's journal cannot be understood: it is left out", "position", at, "error", err)
@@ -59,20 +57,6 @@ func (b *Broker) subscriptionAt(s *session, like *subscription, at journal.Posit
 		return sub
 	}
 	return nil
-}
-
-func (b *Broker) moveReceived(at journal.Position, rec []byte) {
-	f := fields{rest: rec[1:]}
-	s, id := b.numbered[uint32(f.uint())], uint16(f.uint())
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.received[id] == at {
-		s.received[id] = b.journal.Append(1, rec)
-		b.journal.Release(at)
-	}
 }
 
 // moveMessage writes the message anew with those who still wait for it.

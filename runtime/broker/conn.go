@@ -66,6 +66,7 @@ type conn struct {
 	aliasesOut      uint16 // the most aliases that the client takes
 	serverKeepAlive bool   // the keep-alive is ours
 	former          *will  // of the session that a clean start has ended
+	welcomed        bool   // CONNACK has said yes
 
 	// of the reader
 	will       *will
@@ -148,49 +149,82 @@ func (c *conn) serve(ctx context.Context) {
 	}()
 }
 
-// end winds the connection up, after its last packet.
+// end winds the connection up, after its last packet. A panic in one step leaves out the rest of
+// that one only.
 func (c *conn) end() {
-	if c.fan != nil {
-		c.fan.flush()
-	}
-	if c.session != nil {
-		c.session.mu.Lock()
-		c.out.closed = true
-		c.session.mu.Unlock()
-	}
-	c.out.writer.Wait()
-	err := c.sayFarewell()
-	c.report(err)
-	if err := c.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		c.logger().Debug("cannot close a connection", "error", err)
-	}
-	c.in.end()
-	c.part()
+	var farewell error
+	var due *will
+	c.contain(c.finish)
+	c.contain(func() { farewell = c.sayFarewell() })
+	c.contain(func() { c.report(farewell) })
+	c.contain(c.close)
+	c.contain(func() { due = c.part() })
+	close(c.done)
+	c.contain(func() { c.publishWill(due) })
 	c.b.forget(c)
 }
 
-// part frees the session and publishes the will.
-func (c *conn) part() {
+// contain keeps a panic from ending more than a step of the connection's end.
+func (c *conn) contain(step func()) {
+	err := guard(func() error { step(); return nil })
+	var panicked *panicError
+	if errors.As(err, &panicked) {
+		c.b.stats.panics.Add(1)
+		c.logger().Error("a panic at a connection's end; others are not affected", "panic", panicked.value, "stack", panicked.stack)
+	}
+}
+
+// finish hands on what the last packets have caused, and waits for the writer.
+func (c *conn) finish() {
+	if c.session != nil {
+		defer c.out.writer.Wait()
+		defer func() {
+			c.session.mu.Lock()
+			defer c.session.mu.Unlock()
+			c.out.closed = true
+		}()
+	}
+	if c.fan != nil {
+		c.fan.flush()
+	}
+}
+
+func (c *conn) close() {
+	defer c.in.end()
+	if err := c.net.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.logger().Debug("cannot close a connection", "error", err)
+	}
+}
+
+// part frees the session, and returns the will that is to be published now.
+func (c *conn) part() (due *will) {
 	if c.park != nil {
 		c.park.end()
 	}
 	if c.fan != nil {
 		c.fan.free()
 	}
-	var due *will
-	if c.session != nil {
-		w := c.will
-		if c.left {
-			w = nil
-		}
-		due = c.b.detach(c, w)
+	if c.session == nil {
+		return nil
 	}
-	close(c.done)
-	if due != nil && !errors.Is(c.cause, errShutdown) {
-		ctx, cancel := context.WithTimeout(context.Background(), stallLimit)
-		defer cancel()
-		c.b.publishWill(ctx, due)
+	if c.left {
+		c.will = nil
 	}
+	return c.b.detach(c, c.will)
+}
+
+// publishWill publishes the will, if there is one. A broker that stops waits for nobody in process.
+func (c *conn) publishWill(w *will) {
+	if w == nil {
+		return
+	}
+	how := patient
+	if errors.Is(c.cause, errShutdown) {
+		how = brisk
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stallLimit)
+	defer cancel()
+	c.b.publishWill(ctx, w, how)
 }
 
 // setDeadlines sets deadlines, unless the connection is ending, which sets its own.
@@ -411,7 +445,7 @@ func (c *conn) sayFarewell() error {
 	} else if !errors.As(c.cause, &code) {
 		return nil
 	}
-	if c.session == nil || c.out.broken || c.version < 5 || code.Code < packets.ErrUnspecifiedError.Code {
+	if !c.welcomed || c.out.broken || c.version < 5 || code.Code < packets.ErrUnspecifiedError.Code {
 		return nil // CONNACK has told who is not let in
 	}
 	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, ReasonCode: code.Code}
@@ -422,8 +456,12 @@ func (c *conn) sayFarewell() error {
 	if err := c.net.SetWriteDeadline(time.Now().Add(farewell)); err != nil {
 		return err
 	}
+	return c.writeAll(append(c.takeRest(), data...))
+}
+
+// takeRest takes what is encoded and not written.
+func (c *conn) takeRest() []byte {
 	c.session.mu.Lock()
-	rest := c.out.take()
-	c.session.mu.Unlock()
-	return c.writeAll(append(rest, data...))
+	defer c.session.mu.Unlock()
+	return c.out.take()
 }

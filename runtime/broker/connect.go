@@ -37,15 +37,19 @@ func (c *conn) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.version = pk.ProtocolVersion
-	if err := c.accept(ctx, pk); err != nil {
-		return c.refuse(err)
-	}
+	c.version, c.in.old = pk.ProtocolVersion, pk.ProtocolVersion == 3
+	err = c.accept(ctx, pk)
 	if c.former != nil {
-		c.b.publishWill(ctx, c.former)
+		c.b.publishWill(ctx, c.former, patient)
 		c.former = nil
 	}
-	return c.sendConnack(ctx)
+	if err == nil {
+		err = c.sendConnack(ctx)
+	}
+	if err != nil {
+		return c.refuse(err)
+	}
+	return nil
 }
 
 func (c *conn) readConnect() (packets.Packet, error) {
@@ -244,7 +248,7 @@ func refusalV3(code packets.Code) (packets.Code, bool) {
 		return packets.Err3UnsupportedProtocolVersion, true
 	case packets.ErrClientIdentifierNotValid:
 		return packets.Err3ClientIdentifierNotValid, true
-	case packets.ErrServerBusy, packets.ErrConnectionRateExceeded, errTooManySessions:
+	case packets.ErrServerBusy, packets.ErrServerUnavailable, packets.ErrConnectionRateExceeded, errTooManySessions:
 		return packets.Err3ServerUnavailable, true
 	case errBadLogin:
 		return packets.Err3NotAuthorized, true
@@ -286,6 +290,7 @@ func (c *conn) sendConnack(ctx context.Context) error {
 	defer c.session.mu.Unlock()
 	c.out.subacks--
 	c.out.append(data)
+	c.welcomed = true
 	c.fanout().touch(c)
 	return nil
 }

@@ -80,12 +80,12 @@ func (b *Broker) deliverOnce(s *session, c *conn, d *delivery, f *fanout) result
 	return pushed
 }
 
-// buffer keeps a QoS 0 message for a connection that has no room, or drops it.
+// buffer keeps a QoS 0 message for a connection that has no room, or drops it. Of what was
+// retained, who subscribes gets all that the total allows.
 func (b *Broker) buffer(s *session, c *conn, d *delivery, f *fanout) {
 	size := d.msg.bytes()
-	if s.box.buffer.len() >= b.limits.BufferMessages || s.box.size+size > b.limits.BufferBytes ||
-		b.buffered.Load()+int64(size) > int64(b.limits.TotalBufferBytes) {
-		s.drops++
+	crowded := s.box.buffer.len() >= b.limits.BufferMessages || s.box.size+size > b.limits.BufferBytes
+	if crowded && !d.stored || b.buffered.Load()+int64(size) > int64(b.limits.TotalBufferBytes) {
 		b.drop(&s.subscriber, d.msg, "it does not read as fast as messages come")
 		return
 	}

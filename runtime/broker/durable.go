@@ -58,7 +58,6 @@ func (b *Broker) reserve(s *session, d *delivery, f *fanout) {
 	defer s.mu.Unlock()
 	if why := b.noRoom(s, d.msg); why != "" {
 		d.seq = overflow
-		s.drops++
 		b.drop(&s.subscriber, d.msg, why)
 		return
 	}
@@ -188,7 +187,6 @@ func (b *Broker) reserveSpilled(c *copyFor, f *fanout) bool {
 		return false // the session has ended
 	}
 	if why := b.noRoom(s, c.d.msg); why != "" {
-		s.drops++
 		b.drop(c.to, c.d.msg, why)
 		return false
 	}
@@ -281,7 +279,6 @@ func (b *Broker) expireFirst(s *session, before time.Time) bool {
 	b.settle(s, dropped.at, dropped.seq)
 	b.account(s)
 	if !m.expired(time.Now()) {
-		s.drops++
 		b.drop(&s.subscriber, m, "it has waited longer than broker.queue-age")
 	}
 	return true

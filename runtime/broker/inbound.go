@@ -56,7 +56,7 @@ func (c *conn) publish(first byte, body []byte) error {
 		return err
 	}
 	if p.qos > 0 {
-		if again, err := c.admitPublish(&p); again || err != nil {
+		if again, err := c.admitPublish(c.fanout(), &p); again || err != nil {
 			return err
 		}
 	}
@@ -69,7 +69,7 @@ func (c *conn) publish(first byte, body []byte) error {
 
 // admitPublish holds the client to the Receive Maximum (MQTT 5.0, 3.3.4), and answers a QoS 2
 // message that was taken in before.
-func (c *conn) admitPublish(p *incoming) (again bool, err error) {
+func (c *conn) admitPublish(f *fanout, p *incoming) (again bool, err error) {
 	s := c.session
 	s.mu.Lock()
 	at, again := s.received[p.id]
@@ -77,7 +77,7 @@ func (c *conn) admitPublish(p *incoming) (again bool, err error) {
 	s.mu.Unlock()
 	switch {
 	case p.qos == 2 && again:
-		return true, c.acknowledgePublish(c.fanout(), at, p, packets.CodeSuccess)
+		return true, c.acknowledgePublish(f, at, p, packets.CodeSuccess)
 	case c.receive > 0 && open >= c.receive:
 		return false, packets.ErrReceiveMaximum
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"math"
 	"time"
 )
 
@@ -21,7 +22,7 @@ type Limits struct {
 	LocalMessages          int           // waiting for one in-process subscriber; default 1,024
 	LocalBytes             int           // waiting for one in-process subscriber; default 8 MiB
 	Inflight               int           // unacknowledged QoS 1 and 2 messages to or from one client; default 256
-	KeepAlive              time.Duration // longest that a client of MQTT 5 may be silent; default 1 h
+	KeepAlive              time.Duration // longest that a client of MQTT 5 may be silent; default 1 h, at most 65,535 s
 	Sessions               int           // network sessions, connected or not; default 10,000
 	Subscriptions          int           // of one network client; default 20,000
 	SubscriptionBytes      int           // of one network client, with 400 for each; default 8 MiB
@@ -47,7 +48,7 @@ func (l Limits) WithDefaults() Limits {
 		LocalMessages:          cmp.Or(l.LocalMessages, 1024),
 		LocalBytes:             cmp.Or(l.LocalBytes, 8<<20),
 		Inflight:               cmp.Or(l.Inflight, 256),
-		KeepAlive:              cmp.Or(l.KeepAlive, time.Hour),
+		KeepAlive:              min(cmp.Or(l.KeepAlive, time.Hour), math.MaxUint16*time.Second),
 		Sessions:               cmp.Or(l.Sessions, 10_000),
 		Subscriptions:          cmp.Or(l.Subscriptions, 20_000),
 		SubscriptionBytes:      cmp.Or(l.SubscriptionBytes, 8<<20),

@@ -61,6 +61,7 @@ type delivery struct {
 	ids     []int // subscription identifiers
 	qos     byte
 	retain  bool
+	stored  bool      // it was found among the retained messages
 	checked *identity // whose permission was checked; another one is checked again
 
 	// of QoS 1 and 2 for a network session

@@ -225,7 +225,7 @@ func (o *outbox) restore(sent uint64, most int) {
 		o.takeFromDisk()
 		o.launch(outgoing{delivery: delivery{seq: s.seq, at: s.at, qos: s.qos, id: cmp.Or(s.id, packetID(s.seq))}, released: s.released, dup: s.seq <= sent})
 	}
-	o.sentSeq = min(sent, o.seq)
+	o.seq, o.sentSeq = max(o.seq, sent), sent // the journal may have forgotten what was acknowledged last
 }
 
 // positions calls f for each position that is noted.

@@ -116,6 +116,16 @@ func (b *Broker) apply(set map[string]spec.Identity, cursor string, revision int
 	b.log.Info("policy in force", "identities", len(set), "revision", revision)
 }
 
+// known reports whether a policy is in force, from disk or from the watch.
+func (b *Broker) known() bool {
+	select {
+	case <-b.synced:
+		return true
+	default:
+		return false
+	}
+}
+
 // swap replaces the policy and returns the connections that it shuts out.
 func (b *Broker) swap(next *policy) []*conn {
 	b.mu.Lock()

@@ -20,6 +20,7 @@ type reader struct {
 	counter *atomic.Int64   // bytes read
 	buf     []byte          // nil, or pooled, or its own; buf[r:w] is not handled
 	r, w    int
+	old     bool // MQTT 3.1: SUBSCRIBE, UNSUBSCRIBE and PUBREL may be marked as repeated
 	starved bool // the socket had no more, in the middle of a packet
 	much    int8 // above 0: more came lately than a small buffer holds
 	need    int  // the size of the packet that has begun, as far as it is known
@@ -54,14 +55,14 @@ func newReader(nc net.Conn, counter *atomic.Int64) *reader {
 
 // idle reports whether the next packet, or the rest of it, has yet to be read.
 func (r *reader) idle() bool {
-	_, header, length, err := packetHeader(r.buf[r.r:r.w])
+	_, header, length, err := r.header()
 	return err == nil && (header == 0 || header+length > r.w-r.r)
 }
 
 // packet returns the next packet. Its body is valid until the next call.
 func (r *reader) packet(limit int) (first byte, body []byte, err error) {
 	for {
-		first, header, length, err := packetHeader(r.buf[r.r:r.w])
+		first, header, length, err := r.header()
 		total := header + length
 		switch {
 		case err != nil:
@@ -82,6 +83,18 @@ func (r *reader) packet(limit int) (first byte, body []byte, err error) {
 			return 0, nil, err
 		}
 	}
+}
+
+// header is packetHeader for the packet in hand.
+func (r *reader) header() (first byte, header, length int, err error) {
+	data := r.buf[r.r:r.w]
+	if r.old && len(data) > 0 && data[0]&flagDup != 0 {
+		switch data[0] >> 4 {
+		case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
+			data[0] &^= flagDup // it makes no difference (MQTT 3.1, 2.1)
+		}
+	}
+	return packetHeader(data)
 }
 
 // tooLarge reports whether a packet that has begun needs memory of its own: it does not fit

@@ -19,8 +19,7 @@ const (
 	recordDone        = 'A' // a session's message needs no delivery any more
 	recordReleased    = 'R' // PUBREC has come for a session's message: PUBREL is what is repeated
 	recordID          = 'P' // the packet id of a session's message, where its seq does not make it
-	recordReceived    = 'I' // a QoS 2 packet id was taken in, of a message that nothing else keeps
-	recordForgotten   = 'O' // PUBREL has come for it
+	recordForgotten   = 'O' // PUBREL has come for a QoS 2 packet id that was taken in
 )
 
 var errRecord = errors.New("a record that this release does not understand")

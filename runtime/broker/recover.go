@@ -15,7 +15,6 @@ type recovery struct {
 	sessions map[uint32]*recovered
 	log      quiet
 	now      time.Time
-	strange  int // records that could not be understood
 }
 
 // recovered is a session of the journal. A compaction may have put its own record after
@@ -54,17 +53,12 @@ func (r *recovery) replay(j *journal.Journal, at journal.Position, rec []byte) (
 	case recordSubscribe:
 		live, err = r.subscribe(j, at, rec)
 	default:
-		err = r.change(j, at, rec)
-		if rec[0] == recordReceived && err == nil {
-			live = 1
-		}
+		err = r.change(j, rec)
 	}
 	if err != nil {
-		r.strange++
 		if r.log.allow() {
 			r.b.log.Error("a record of the broker's journal cannot be understood: it is left out", "position", at, "error", err)
 		}
-		return 0, nil
 	}
 	return live, nil
 }
@@ -142,12 +136,13 @@ func (s *recovered) keep(j *journal.Journal, st stored) {
 		old.at = st.at
 		return
 	}
-	if n := s.box.tail.len(); n == 0 || s.box.tail.at(n-1).seq < st.seq {
+	old, again := s.late[st.seq]
+	if n := s.box.tail.len(); !again && (n == 0 || s.box.tail.at(n-1).seq < st.seq) {
 		s.box.seq = max(s.box.seq, st.seq)
 		s.box.keepOnDisk(st)
 		return
 	}
-	if old, there := s.late[st.seq]; there {
+	if again {
 		j.Release(old.at)
 		st.released, st.id = old.released, old.id
 	}
@@ -177,7 +172,7 @@ func (r *recovery) release(j *journal.Journal, at journal.Position) {
 }
 
 // change takes in what ends or moves on something that was recorded before.
-func (r *recovery) change(j *journal.Journal, at journal.Position, rec []byte) error {
+func (r *recovery) change(j *journal.Journal, rec []byte) error {
 	f := fields{rest: rec[1:]}
 	s := r.lookup(uint32(f.uint()))
 	switch rec[0] {
@@ -196,10 +191,6 @@ func (r *recovery) change(j *journal.Journal, at journal.Position, rec []byte) e
 	case recordID:
 		seq, id := f.uint(), uint16(f.uint())
 		s.note(seq, func(st *stored) { st.id = id })
-	case recordReceived:
-		id := uint16(f.uint())
-		r.release(j, s.received[id])
-		s.receive(id, at)
 	case recordForgotten:
 		id := uint16(f.uint())
 		r.release(j, s.received[id])
@@ -279,6 +270,8 @@ func (r *recovery) revive(s *recovered) {
 	b.account(s.session)
 	if id := b.policy.Load().identities[s.key.user]; id != nil {
 		s.identity.Store(id)
+	} else if b.known() {
+		s.expiry, s.endsAt = 0, r.now // the broker went down between the policy and the end of its sessions
 	}
 	s.subscriptions.each(func(sub *subscription) {
 		sub.owner = &s.subscriber
@@ -305,5 +298,5 @@ func (r *recovery) cutOff(s *recovered) (sent uint64) {
 	if s.will != nil {
 		s.will.at = r.now.Add(s.will.delay)
 	}
-	return s.box.seq
+	return max(s.box.seq, s.last.sent)
 }

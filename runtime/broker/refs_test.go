@@ -44,3 +44,27 @@ func TestSessionEndKeepsOthersMessages(t *testing.T) {
 	p.awaitClients(t, 0)
 	p.references(t, 3)
 }
+
+// A message that a compaction has moved twice is one message when the broker comes back.
+func TestRecoveryTakesMovedMessageOnce(t *testing.T) {
+	b := prepared(t, Limits{})
+	s := newRecovery(b).lookup(1)
+	s.keep(b.journal, stored{at: 100, seq: 5})
+	s.keep(b.journal, stored{at: 200, seq: 2}) // moved
+	s.done(b.journal, 5)
+	s.keep(b.journal, stored{at: 300, seq: 2}) // and moved again
+	s.sort()
+	if s.box.tail.len() != 1 || s.box.tail.at(0).at != 300 {
+		t.Errorf("waiting: %+v", s.box.tail.all())
+	}
+}
+
+// What is new to a session does not look like something that was sent before the restart,
+// though the journal has forgotten all that was acknowledged.
+func TestRestoreKeepsCounting(t *testing.T) {
+	var o outbox
+	o.restore(7, 10)
+	if o.seq != 7 || o.sentSeq != 7 {
+		t.Errorf("goes on after %d, sent up to %d", o.seq, o.sentSeq)
+	}
+}

@@ -21,6 +21,7 @@ type subscriber struct {
 	online   atomic.Bool // a network session without a connection is not
 	filters  int         // number of its subscriptions; Broker.mu guards it
 
+	lost             atomic.Int64 // copies that it did not get
 	dropped, refused quiet
 	// in process only
 	progress atomic.Uint64 // deliveries done
@@ -73,6 +74,7 @@ var fanouts = sync.Pool{New: func() any { return &fanout{} }}
 func newFanout() *fanout { return fanouts.Get().(*fanout) }
 
 func (f *fanout) free() {
+	f.kick() // only after a panic is there anything
 	f.begin()
 	fanouts.Put(f)
 }
@@ -120,21 +122,20 @@ func (f *fanout) touch(c *conn) {
 
 // flush writes what the connections have got. It never waits for one.
 func (f *fanout) flush() {
-	for i, c := range f.touched {
-		c.flush()
-		f.touched[i] = nil
-	}
-	f.touched = f.touched[:0]
+	f.eachTouched((*conn).flush)
 }
 
 // kick leaves the writing to the connections' writers: for callers that publish single messages.
 func (f *fanout) kick() {
+	f.eachTouched((*conn).kick)
+}
+
+func (f *fanout) eachTouched(do func(*conn)) {
 	for i, c := range f.touched {
-		c.session.mu.Lock()
-		c.out.dirty = false
-		c.startWriter()
-		c.session.mu.Unlock()
 		f.touched[i] = nil
+		if c != nil { // a panic has come between
+			do(c)
+		}
 	}
 	f.touched = f.touched[:0]
 }
@@ -329,8 +330,9 @@ func (b *Broker) hand(to *subscriber, d *delivery, f *fanout) result {
 // drop counts a copy that its subscriber does not get, and logs the first in a minute.
 func (b *Broker) drop(to *subscriber, m *message, why string) {
 	b.stats.dropped.Add(1)
+	lost := to.lost.Add(1)
 	if to.dropped.allow() {
-		b.log.Warn("message dropped for a subscriber", "identity", to.name, "client", to.client,
+		b.log.Warn("message dropped for a subscriber", "identity", to.name, "client", to.client, "dropped", lost,
 			"topic", m.Topic, "qos", m.QoS, "reason", why, "in_process", to.session == nil)
 	}
 }

@@ -96,7 +96,7 @@ func (b *Broker) housekeep(ctx context.Context) {
 		}
 		b.sweep()
 		for _, w := range b.expire(time.Now()) { // a full subscriber holds up its will only; Run waits for them
-			b.connections.Go(func() { b.publishWill(ctx, w) })
+			b.connections.Go(func() { b.publishWill(ctx, w, patient) })
 		}
 		select {
 		case <-ctx.Done():

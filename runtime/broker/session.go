@@ -38,7 +38,6 @@ type session struct {
 	link     *conn // where messages go, nil while not connected
 	box      outbox
 	received map[uint16]journal.Position // QoS 2 packet ids taken in and not released
-	drops    int64
 }
 
 // subscriptionSet holds a session's subscriptions by the filter as the client wrote it. Few
@@ -150,7 +149,9 @@ func (b *Broker) attach(c *conn, key sessionKey, clean bool, expiry uint32) (res
 
 // newSession makes and registers a session. The caller holds Broker.mu.
 func (b *Broker) newSession(key sessionKey, durable bool) *session {
-	b.lastSession++
+	for b.lastSession++; b.lastSession == 0 || b.numbered[b.lastSession] != nil; b.lastSession++ {
+		continue // the numbers have gone round
+	}
 	s := &session{key: key, num: b.lastSession, durable: durable}
 	b.register(s)
 	return s
@@ -294,19 +295,21 @@ func (b *Broker) expire(now time.Time) (due []*will) {
 }
 
 // publishWill publishes as the client would: if the policy of now permits it.
-func (b *Broker) publishWill(ctx context.Context, w *will) {
-	err := b.mayPublish(w.as, w.msg.Topic)
-	if err == nil {
+func (b *Broker) publishWill(ctx context.Context, w *will, how manner) {
+	err := guard(func() error {
+		if err := b.mayPublish(w.as, w.msg.Topic); err != nil {
+			return err
+		}
 		if w.lifetime > 0 {
 			w.msg.expires = time.Now().Add(w.lifetime)
 		}
 		b.stats.received.Add(1)
-		how := patient
 		if w.msg.QoS == 0 {
 			how = brisk
 		}
-		_, err = b.route(ctx, w.msg, how)
-	}
+		_, err := b.route(ctx, w.msg, how)
+		return err
+	})
 	if err != nil {
 		b.log.Warn("cannot publish a client's will", "identity", w.as, "topic", w.msg.Topic, "kind", spec.KindOf(err), "error", err)
 	}

@@ -96,15 +96,16 @@ func (c *conn) subscribeOne(f *fanout, asked packets.Subscription, ids []int) (b
 	}
 	s.qos, s.noLocal, s.retainAsPublished, s.retainHandling = asked.Qos, asked.NoLocal, asked.RetainAsPublished, asked.RetainHandling
 	s.owner = &c.session.subscriber
-	code, at := c.b.subscribeSession(c.session, s, f)
+	code, at := c.request(s, f)
 	if code.Code > packets.CodeGrantedQos2.Code && c.session.refused.allow() {
 		c.logger().Warn("subscription refused", "filter", logged(asked.Filter), "reason", code.Reason)
 	}
 	return code.Code, at
 }
 
-// subscribeSession grants or refuses one filter.
-func (b *Broker) subscribeSession(to *session, s *subscription, f *fanout) (packets.Code, journal.Position) {
+// request grants or refuses one filter.
+func (c *conn) request(s *subscription, f *fanout) (packets.Code, journal.Position) {
+	b, to := c.b, c.session
 	if !to.identity.Load().maySubscribe(s.filter) {
 		b.stats.refused.Add(1)
 		return packets.ErrNotAuthorized, 0
@@ -117,7 +118,7 @@ func (b *Broker) subscribeSession(to *session, s *subscription, f *fanout) (pack
 	if s.retainHandling == retainNever || s.retainHandling == retainIfNew && former != nil || s.group != "" {
 		return packets.QosCodes[s.qos], at
 	}
-	return packets.QosCodes[s.qos], max(at, b.deliverRetained(to, s, mark, f))
+	return packets.QosCodes[s.qos], max(at, c.deliverRetained(s, mark, f))
 }
 
 // grant puts the subscription in force, in place of a former one, unless that is more than a
@@ -145,14 +146,18 @@ func (s *subscription) bytes() int { return 400 + len(s.filter) + len(s.group) }
 // retainedChunk is how many retained messages are handed out before others have their turn.
 const retainedChunk = 256
 
-// deliverRetained hands a network session the retained messages that match. It returns the
+// deliverRetained hands the session the retained messages that match. It returns the
 // position up to which the journal must be on disk before the client is told: a durable
-// session must not lose those of QoS 1 and 2.
-func (b *Broker) deliverRetained(to *session, s *subscription, mark uint64, f *fanout) (at journal.Position) {
-	found := b.retained.match(s.filter, mark)
+// session must not lose those of QoS 1 and 2. While the disk takes none they wait, as the
+// SUBACK does, until the connection ends.
+func (c *conn) deliverRetained(s *subscription, mark uint64, f *fanout) (at journal.Position) {
+	found := c.b.retained.match(s.filter, mark)
 	for len(found) > 0 {
+		if c.session.durable && c.b.journal.Room(life{c}) != nil {
+			return at
+		}
 		n := min(len(found), retainedChunk)
-		at = max(at, b.deliverChunk(to, s, found[:n], f))
+		at = max(at, c.b.deliverChunk(c.session, s, found[:n], f))
 		found = found[n:]
 	}
 	return at
@@ -170,7 +175,7 @@ func (b *Broker) deliverChunk(to *session, s *subscription, found []*message, f 
 		if !b.retained.current(m) || !id.may(spec.Read, m.Topic) {
 			continue
 		}
-		d := delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, checked: id}
+		d := delivery{msg: m, qos: min(m.QoS, s.qos), retain: true, stored: true, checked: id}
 		if s.id != 0 {
 			d.ids = []int{s.id}
 		}
@@ -186,7 +191,7 @@ func (b *Broker) deliverKept(to *session, m *message, f *fanout) (at journal.Pos
 	if d := &f.copies[0].d; d.qos > 0 && to.durable {
 		own := *m
 		own.Retain = false // it is kept already
-		d.msg = &own
+		d.msg, d.stored = &own, false
 		at = b.offerOrdered(&own, receipt{}, f)
 	} else {
 		b.handCopies(f)

@@ -211,27 +211,47 @@ func (c *conn) awaitRoom(f *fanout) error {
 	}
 }
 
+// kick leaves what is encoded to a writer.
+func (c *conn) kick() {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.out.dirty = false
+	c.startWriter()
+}
+
 // flush writes what is encoded, as far as the socket takes it at once; a writer does the rest.
 func (c *conn) flush() {
-	s := c.session
-	s.mu.Lock()
-	c.out.dirty = false
-	if c.raw == nil || len(c.out.buf) == 0 || c.out.writing || c.out.closed {
-		c.startWriter()
-		s.mu.Unlock()
+	buf := c.begin()
+	if buf == nil {
 		return
 	}
-	c.out.writing = true
-	c.out.writer.Add(1)
 	defer c.out.writer.Done()
-	buf := c.out.take()
-	s.mu.Unlock()
 	n, err := c.writeNow(buf)
 	if err != nil {
 		c.stop(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	c.wrote(buf, n, err)
+}
+
+// begin takes what is encoded, for one attempt to write it without waiting; nil where there is
+// nothing, or a writer has it.
+func (c *conn) begin() []byte {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	c.out.dirty = false
+	if c.raw == nil || len(c.out.buf) == 0 || c.out.writing || c.out.closed {
+		c.startWriter()
+		return nil
+	}
+	c.out.writing = true
+	c.out.writer.Add(1)
+	return c.out.take()
+}
+
+// wrote goes on after an attempt that has written n bytes of buf.
+func (c *conn) wrote(buf []byte, n int, err error) {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
 	c.out.writing = false
 	switch {
 	case err != nil:
@@ -433,33 +453,55 @@ func (c *conn) resend() (load []stored) {
 			box.land(box.sent)
 			continue
 		}
-		o.sent = true
+		o.sent, o.msg, o.ids = true, nil, nil // yet another connection reads it again
 		box.sentSeq = max(box.sentSeq, o.seq)
 		box.sent++
 	}
 	return nil
 }
 
-// load reads messages from disk and puts them where fill finds them. What a compaction has
-// moved meanwhile is read again by the next fill.
+// load reads messages from disk and puts them where fill finds them.
 func (c *conn) load(wanted []stored) error {
+	loaded, err := c.readDeliveries(wanted)
+	if err != nil {
+		return err
+	}
+	c.place(loaded)
+	return nil
+}
+
+// readDeliveries reads the first of the messages, as many as may be in memory, one at least. The
+// next fill asks again for the others, and for what a compaction has moved meanwhile. One that is
+// damaged has no msg.
+func (c *conn) readDeliveries(wanted []stored) ([]delivery, error) {
 	s := c.session
 	loaded := make([]delivery, 0, len(wanted))
+	size := 0
 	for _, w := range wanted {
 		d, err := c.b.readDelivery(w.at, s.num)
-		if err != nil {
-			if s.moved(w) {
-				break
-			}
-			if !errors.Is(err, journal.ErrDamaged) && spec.KindOf(err) != spec.NotFound {
-				return err // the disk fails for now: the client comes again
-			}
+		switch {
+		case err == nil:
+			size += d.msg.bytes()
+		case s.moved(w):
+			return loaded, nil
+		case !errors.Is(err, journal.ErrDamaged) && !errors.Is(err, errRecord) && spec.KindOf(err) != spec.NotFound:
+			return nil, err // the disk fails for now: the client comes again
+		default:
 			c.logger().Error("a queued message is damaged: it is dropped", "error", err)
 			c.b.stats.dropped.Add(1)
+			s.lost.Add(1)
 		}
 		d.seq = w.seq
-		loaded = append(loaded, d)
+		if loaded = append(loaded, d); size >= bufferBytes {
+			break
+		}
 	}
+	return loaded, nil
+}
+
+// place puts messages that were read where fill finds them.
+func (c *conn) place(loaded []delivery) {
+	s := c.session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer c.b.account(s)
@@ -484,7 +526,6 @@ func (c *conn) load(wanted []stored) error {
 		}
 		s.box.keep(d)
 	}
-	return nil
 }
 
 // moved reports whether a compaction has put a message elsewhere.
@@ -544,7 +585,7 @@ func (c *conn) sharedFrame(d *delivery, f *fanout) (frame, bool) {
 // alias lets a number stand for the topic, for clients that take that (MQTT 5.0, 3.3.2.3.4).
 // Fresh reports that the number is new to the client.
 func (c *conn) alias(p *publishFrame) (fresh bool) {
-	if c.aliasesOut == 0 {
+	if c.aliasesOut == 0 || len(p.topic) > maxAliasBytes/aliasMaximum {
 		return false
 	}
 	n, known := c.out.aliases[p.topic]
@@ -590,7 +631,7 @@ func (b *Broker) readDelivery(at journal.Position, num uint32) (delivery, error)
 		}
 	})
 	if err != nil {
-		return delivery{}, spec.Errorf(spec.Internal, "cannot decode the message: %w", err)
+		return delivery{}, errors.Join(errRecord, err)
 	}
 	d.msg = m
 	return d, nil
