@@ -61,7 +61,7 @@ func (m *machine) off(t testing.TB) error {
 // seen, until the power fails. The number of seeds is MILLWRIGHT_TEST_CRASHES.
 func TestPowerFailure(t *testing.T) {
 	t.Parallel()
-	seeds := fromEnv(t, "MILLWRIGHT_TEST_CRASHES", 100)
+	seeds := fromEnv(t, "MILLWRIGHT_TEST_CRASHES", 60)
 	first := rand.Uint64N(1 << 32)
 	if s := fromEnv(t, "MILLWRIGHT_TEST_SEED", 0); s > 0 {
 		first, seeds = s, 1
@@ -120,7 +120,7 @@ func (d *drive) clients(random *rand.Rand) {
 	d.publish(&publisher{id: 1, qos: 1, version: 5, window: 1 + random.IntN(8), cuts: 100})
 	d.publish(&publisher{id: 2, qos: 2, version: 5, window: 1 + random.IntN(8), cuts: 100})
 	d.publish(&publisher{id: 3, qos: byte(1 + random.IntN(2)), version: 5, window: 3, cuts: 50, retain: true})
-	d.publishLocally(&localPublisher{d: d, id: 4, qos: 1 + random.IntN(2)})
+	d.publishLocally(&localPublisher{d: d, id: 4, qos: 1 + random.IntN(2), fast: random.IntN(2) == 0})
 	d.churn(1, 0, true)
 }
 

@@ -31,7 +31,7 @@ type drive struct {
 	crashes bool // the broker may have forgotten, when it is back, what it had sent
 
 	inboxes     []*inbox
-	subscribing sync.WaitGroup // receivers that have no SUBACK yet
+	subscribing sync.WaitGroup // receivers that are not ready for messages yet
 	publishers  sync.WaitGroup
 	others      sync.WaitGroup
 	stopping    chan struct{} // closed: publishers publish nothing new

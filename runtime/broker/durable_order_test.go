@@ -70,13 +70,16 @@ func (d *drive) restarts(receiveMax uint16, cleanStarts bool, restart func()) {
 	d.receive(&receiver{name: "two", qos: 2, version: 5, receiveMax: receiveMax, cuts: 150})
 	d.receive(&receiver{name: "away", qos: 2, version: 5, receiveMax: receiveMax, cuts: 200, away: 400})
 	d.receive(&receiver{name: "old", qos: 1, version: 4, cuts: 150, away: 100})
-	d.publish(&publisher{id: 1, qos: 1, version: 5, window: 10, cuts: 200, limit: 1200})
-	d.publish(&publisher{id: 2, qos: 2, version: 5, window: 10, cuts: 200, limit: 1200})
+	d.publish(&publisher{id: 1, qos: 1, version: 5, window: 10, cuts: 200, limit: 600})
+	d.publish(&publisher{id: 2, qos: 2, version: 5, window: 10, cuts: 200, limit: 600})
 	d.publish(&publisher{id: 3, qos: 2, version: 4, window: 1, cuts: 50, limit: 200})
 	d.publish(&publisher{id: 4, qos: 1, version: 5, window: 5, cuts: 50, retain: true, limit: 100})
+	if d.local.Load() != nil {
+		d.publishLocally(&localPublisher{id: 5, qos: 1, limit: 1000, fast: true})
+	}
 	d.churn(1, 20, cleanStarts)
 	for n := range int64(3) {
-		if !d.await(func() bool { return d.ledger.acked.Load() > (n+1)*600 }) {
+		if !d.await(func() bool { return d.ledger.acked.Load() > (n+1)*500 }) {
 			d.fault("publishers stand still")
 			break
 		}

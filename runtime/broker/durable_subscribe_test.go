@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -43,10 +44,18 @@ func (d *drive) receive(r *receiver) {
 	d.inboxes = append(d.inboxes, r.in)
 	d.subscribing.Add(1)
 	d.others.Go(func() {
-		subscribed := r.subscribe()
-		d.subscribing.Done()
-		if subscribed && r.awake() {
-			r.run()
+		ready := sync.OnceFunc(d.subscribing.Done)
+		defer ready()
+		if !r.subscribe() {
+			return
+		}
+		if r.asleep != nil {
+			ready()
+		} else if !d.crashes {
+			r.in.start = r.links + 1
+		}
+		if r.awake() {
+			r.run(ready)
 		}
 	})
 }
@@ -96,15 +105,15 @@ func (r *receiver) subscribe() bool {
 	}
 }
 
-func (r *receiver) run() {
-	if !r.d.crashes {
-		r.in.start = r.links + 1
-	}
+// run receives. It is ready once the broker has parted from the connection that
+// subscribed: what comes then cannot have been sent on that one.
+func (r *receiver) run(ready func()) {
 	for {
 		l, done, ok := r.d.connect(r.greeting(), r.links+1)
 		if !ok {
 			return
 		}
+		ready()
 		r.links++
 		if !l.present {
 			r.d.fault("%s: its session is gone on connection %d", r.name, l.number)
