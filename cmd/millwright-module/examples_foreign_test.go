@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -101,5 +102,27 @@ func TestForeignSanity(t *testing.T) {
 	p.examples()
 	for _, dir := range []string{root, filepath.Join(p.dir, "examples")} {
 		p.command("sh", "-c", `cd "$1" && exec "$2" --offline --nocolor --profile production`, "sh", dir, lint)
+	}
+}
+
+// TestForeignSources builds from the sources, which is refused, and runs the plugins without
+// their programs, which says what to do.
+func TestForeignSources(t *testing.T) {
+	p := newPlant(t)
+	for _, dir := range []string{"", "ansible_collections/millwright/shopfloor"} {
+		build := exec.CommandContext(t.Context(), "ansible-galaxy", "collection", "build", "--output-path", p.dir, filepath.Join("..", "..", dir))
+		build.Env = p.env
+		if out, err := build.CombinedOutput(); err == nil || !strings.Contains(string(out), "mandatory keys: version") {
+			t.Errorf("build of %q: %v\n%s", dir, err, out)
+		}
+	}
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.env = append(p.env, "ANSIBLE_COLLECTIONS_PATH="+root)
+	_, printed, err := p.run("noexec.yml", "-e", "noexec_dir=/nowhere", "-e", "ansible_connection=local")
+	if err == nil || !strings.Contains(printed, "installed from its sources") || !strings.Contains(printed, "make collection") {
+		t.Errorf("%v\n%s", err, printed)
 	}
 }

@@ -200,5 +200,6 @@ func (a arguments) flag(name string) bool {
 // seconds returns a numeric argument, or 0.
 func (a arguments) seconds(name string) time.Duration {
 	n, _ := a[name].(int64) // not given is 0
-	return time.Duration(n) * time.Second
+	const most = int64(time.Duration(1<<63-1) / time.Second)
+	return time.Duration(max(min(n, most), -most)) * time.Second
 }

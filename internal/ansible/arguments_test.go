@@ -89,6 +89,8 @@ func TestRunAlwaysAnswers(t *testing.T) {
 		"bad file":           `{"_ansible_module_name": "service", "id": "a", "_ansible_millwright_files": {"commissioning_file": {"text": "%"}}}`,
 		"secret as a number": `{"_ansible_module_name": "user", "username": "tops3cret", "password": "tops3cret", "api_url": "http://tops3cret"}`,
 		"bad url":            `{"_ansible_module_name": "user", "username": "u", "api_token": "tops3cret", "api_url": "tops3cret://x"}`,
+		"no time":            `{"_ansible_module_name": "user", "username": "u", "timeout": -1}`,
+		"endless":            `{"_ansible_module_name": "service", "id": "u", "wait_timeout": 9223372036854775807}`,
 		"bad environment":    `{"_ansible_module_name": "user", "username": "u", "_ansible_millwright_environment": {"A=B": "x"}}`,
 		"bad ca":             `{"_ansible_module_name": "user", "username": "u", "ca_cert": "tops3cret", "api_password": "tops3cret"}`,
 	} {

@@ -44,8 +44,12 @@ func (t *task) bring(ctx context.Context, r plan.Request) error {
 }
 
 func (t *task) apply(ctx context.Context, r plan.Request) error {
-	r.Timeout = t.args.seconds("wait_timeout").String()
-	ctx, cancel := context.WithTimeout(ctx, t.args.seconds("wait_timeout")+t.args.seconds("timeout"))
+	wait := t.args.seconds("timeout")
+	if _, ok := t.args["wait_timeout"]; ok {
+		wait = t.args.seconds("wait_timeout")
+	}
+	r.Timeout = wait.String()
+	ctx, cancel := context.WithTimeout(ctx, wait+t.args.seconds("timeout"))
 	defer cancel()
 	done, err := t.client.Apply(ctx, r)
 	if err == nil {

@@ -3,6 +3,7 @@ package ansible
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/millwright/millwright/internal/client"
 	"github.com/millwright/millwright/internal/plan"
@@ -53,6 +54,9 @@ func changeOptions() []Option {
 // connect makes the client that arguments, environment and context file name, and logs in
 // where only a password is known.
 func (t *task) connect(ctx context.Context) error {
+	if err := t.checkTimes(); err != nil {
+		return err
+	}
 	settings, warnings, err := client.Resolve(client.Given{
 		Context: t.args.text("context"), URL: t.args.text("api_url"), Token: t.args.text("api_token"),
 		Username: t.args.text("api_username"), Password: t.args.text("api_password"), CAPath: t.args.text("ca_path"),
@@ -78,6 +82,18 @@ func (t *task) connect(ctx context.Context) error {
 		return err
 	}
 	t.client, t.loggedIn = t.client.WithToken(session.Token), true
+	return nil
+}
+
+// checkTimes refuses times that no instance waits for.
+func (t *task) checkTimes() error {
+	const longest = time.Hour
+	if timeout := t.args.seconds("timeout"); timeout < time.Second || timeout > longest {
+		return spec.Errorf(spec.Invalid, "cannot wait %s for an answer: timeout is from 1 to 3600 seconds", timeout)
+	}
+	if wait := t.args.seconds("wait_timeout"); wait < 0 || wait > longest {
+		return spec.Errorf(spec.Invalid, "cannot wait %s: wait_timeout is from 0 to 3600 seconds", wait)
+	}
 	return nil
 }
 

@@ -52,17 +52,15 @@ func TestGeneratedStubs(t *testing.T) {
 
 // TestCollectionFiles holds what is written by hand to the modules that there are.
 func TestCollectionFiles(t *testing.T) {
-	root := filepath.Join("..", "..")
-	home := filepath.Join(root, "ansible_collections", "millwright", "shopfloor")
+	home := filepath.Join("..", "..", "ansible_collections", "millwright", "shopfloor")
 	var galaxy struct{ Namespace, Name, Version string }
 	var meta struct {
 		Groups map[string][]string `yaml:"action_groups"`
 	}
 	readYAML(t, filepath.Join(home, "galaxy.yml"), &galaxy)
 	readYAML(t, filepath.Join(home, "meta", "runtime.yml"), &meta)
-	version, err := os.ReadFile(filepath.Join(root, "VERSION"))
-	if err != nil || galaxy.Version != strings.TrimSpace(string(version)) || galaxy.Namespace+"."+galaxy.Name != Collection {
-		t.Errorf("galaxy.yml: %+v, %v", galaxy, err)
+	if galaxy.Version != "" || galaxy.Namespace+"."+galaxy.Name != Collection { // make collection adds the version
+		t.Errorf("galaxy.yml: %+v", galaxy)
 	}
 	if !slices.Equal(meta.Groups["all"], names()) {
 		t.Errorf("the action group has %v, the modules are %v", meta.Groups["all"], names())

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/millwright/millwright/internal/commissioning"
 	"github.com/millwright/millwright/internal/plan"
@@ -120,9 +119,6 @@ func runService(ctx context.Context, t *task) error {
 	a, err := decode[serviceArguments](t.args)
 	if err != nil {
 		return err
-	}
-	if t.args.seconds("wait_timeout") < 0 || t.args.seconds("wait_timeout") > time.Hour {
-		return spec.Errorf(spec.Invalid, "cannot wait %s: wait_timeout is from 0 to 3600 seconds", t.args.seconds("wait_timeout"))
 	}
 	r := plan.Request{AllowUnsupported: a.AllowUnsupported, Wait: a.WaitFor}
 	desired, err := t.desired(ctx, a)
