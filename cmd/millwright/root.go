@@ -56,6 +56,8 @@ would change and which data stops flowing meanwhile; applying twice changes noth
 		newTailCommand(s, global),
 		newLogsCommand(s, global),
 		newSchemaCommand(s),
+		newRenderCommand(s),
+		newImageCommand(s, global),
 		newEvalCommand(s),
 		newProbeCommand(s),
 		newBrowseCommand(s),

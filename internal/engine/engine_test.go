@@ -187,6 +187,7 @@ func has(t *testing.T, text string, lines ...string) {
 }
 
 func TestForeignInstance(t *testing.T) {
+	t.Parallel()
 	e := open(t, testneed.Docker(t))
 	dir := t.TempDir()
 	well := archive(t, dir, "1.0.0", "well", runtime.GOARCH)

@@ -1,24 +1,19 @@
 package engine
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/image"
 	"github.com/docker/docker/api/types/registry"
-	"github.com/docker/docker/client"
+	"github.com/docker/docker/api/types/system"
 
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -96,12 +91,18 @@ func architecture(kernel string) string {
 }
 
 func (e *Engine) checkArchitecture(p *Pass, os, arch, what string, found *[]spec.Diagnostic) {
-	host := architecture(p.info.Architecture)
-	if os == p.info.OSType && arch == host {
-		return
+	if d, wrong := wrongArchitecture(p.info, os, arch, what); wrong {
+		*found = append(*found, d)
 	}
-	*found = append(*found, failure("architecture", fmt.Sprintf("%s is for %s/%s, and the engine runs %s/%s", what, os, arch, p.info.OSType, host),
-		fmt.Sprintf("take the one for %s/%s", p.info.OSType, host)))
+}
+
+func wrongArchitecture(info system.Info, os, arch, what string) (spec.Diagnostic, bool) {
+	host := architecture(info.Architecture)
+	if os == info.OSType && arch == host {
+		return spec.Diagnostic{}, false
+	}
+	return failure("architecture", fmt.Sprintf("%s is for %s/%s, and the engine runs %s/%s", what, os, arch, info.OSType, host),
+		fmt.Sprintf("take the one for %s/%s", info.OSType, host)), true
 }
 
 // fetchImage loads or pulls the image and makes sure that it is the one that was asked for.
@@ -170,109 +171,4 @@ func progressError(r io.Reader) error {
 			return errors.New(message.Error)
 		}
 	}
-}
-
-func (e *Engine) loadArchive(ctx context.Context, file string) error {
-	archive, err := os.Open(file)
-	if err != nil {
-		return spec.Errorf(spec.Invalid, "cannot read the image archive %q: %w", file, err)
-	}
-	defer archive.Close() //nolint:errcheck // it was only read
-	answer, err := e.api.ImageLoad(ctx, archive, client.ImageLoadWithQuiet(true))
-	if err == nil {
-		err = errors.Join(progressError(answer.Body), answer.Body.Close())
-	}
-	if err != nil {
-		return spec.Errorf(spec.Invalid, "cannot load the image archive %q: %w", file, err).
-			WithHint("it is a file as `millwright image save` or `docker save` writes it; get it again, and compare its checksum")
-	}
-	return nil
-}
-
-// archived is what an image archive says of its image.
-type archived struct {
-	Config   string   `json:"Config"`
-	RepoTags []string `json:"RepoTags"`
-}
-
-// checkArchive finds a broken archive, or one of something else, before anything is touched.
-func (e *Engine) checkArchive(p *Pass, found *[]spec.Diagnostic) {
-	file, reference := p.given.ImageArchive, p.desired.Image.Reference
-	images, configs, err := readArchive(file)
-	if err != nil {
-		*found = append(*found, failure("archive", fmt.Sprintf("cannot read the image archive %q: %s", file, err),
-			"it is a file as `millwright image save` or `docker save` writes it; get it again, and compare its checksum"))
-		return
-	}
-	var tags []string
-	for _, i := range images {
-		tags = append(tags, i.RepoTags...)
-		if !slices.Contains(i.RepoTags, reference) {
-			continue
-		}
-		config := configs[i.Config]
-		e.checkArchitecture(p, config.OS, config.Architecture, "the image in "+filepath.Base(file), found)
-		return
-	}
-	*found = append(*found, failure("archive", fmt.Sprintf("the image archive %q holds %s, not %s", file, strings.Join(tags, ", "), reference),
-		"set version (or image) to what it holds, or give the archive of that version"))
-}
-
-// platform is what an image's configuration says of where it runs.
-type platform struct {
-	OS           string `json:"os"`
-	Architecture string `json:"architecture"`
-}
-
-// readArchive reads an archive to its end, as it will have to be read to be loaded.
-func readArchive(file string) ([]archived, map[string]platform, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer f.Close() //nolint:errcheck // it was only read
-	var source io.Reader = f
-	if unpacked, err := gzip.NewReader(f); err == nil {
-		source = unpacked
-	} else if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, nil, err
-	}
-	var images []archived
-	configs := map[string]platform{}
-	for files := tar.NewReader(source); ; {
-		header, err := files.Next()
-		switch {
-		case errors.Is(err, io.EOF) && images == nil:
-			return nil, nil, errors.New("it has no manifest.json")
-		case errors.Is(err, io.EOF):
-			return images, configs, nil
-		case err != nil:
-			return nil, nil, err
-		}
-		if err := readEntry(header, files, &images, configs); err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", header.Name, err)
-		}
-	}
-}
-
-const maxConfig = 1 << 20
-
-// readEntry reads the manifest, and what may be an image's configuration: a small JSON file.
-func readEntry(header *tar.Header, r io.Reader, images *[]archived, configs map[string]platform) error {
-	name := path.Clean(header.Name)
-	if name == "manifest.json" {
-		return json.NewDecoder(r).Decode(images)
-	}
-	if header.Typeflag != tar.TypeReg || header.Size > maxConfig {
-		return nil
-	}
-	text, err := io.ReadAll(r)
-	if err != nil {
-		return err
-	}
-	var p platform
-	if json.Unmarshal(text, &p) == nil && p.OS != "" {
-		configs[name] = p
-	}
-	return nil
 }

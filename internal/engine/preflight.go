@@ -122,7 +122,11 @@ func (e *Engine) listener(ctx context.Context, instance, address string, number 
 	}
 	for _, c := range list {
 		for _, port := range c.Ports {
-			if port.PublicPort == number && meet(port.IP, address) && c.Labels[render.LabelInstance] != instance {
+			switch {
+			case port.PublicPort != number || !meet(port.IP, address):
+			case c.Labels[render.LabelInstance] == instance:
+				return "" // it goes, or is replaced
+			default:
 				return "container " + containerName(c.Names)
 			}
 		}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -50,7 +52,7 @@ func OwnDocker(t testing.TB, more ...string) string {
 	cmd := exec.Command(program, append([]string{ //nolint:gosec // a test's own program
 		"--host", host, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false",
-		"--default-address-pool", fmt.Sprintf("base=10.%d.0.0/16,size=26", 100+os.Getpid()%100), "--log-level", "warn",
+		"--default-address-pool", "base=" + pool(t) + ",size=26", "--log-level", "warn",
 	}, more...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -73,6 +75,14 @@ func OwnDocker(t testing.TB, more ...string) string {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// pool is where the engine's networks lie, so that two engines do not take the same.
+func pool(t testing.TB) string {
+	h := fnv.New32a()
+	fmt.Fprint(h, t.Name(), os.Getpid())
+	n := h.Sum32()
+	return fmt.Sprintf("10.%d.%d.0/20", 100+n%100, n/100%16*16)
 }
 
 func stopDocker(t testing.TB, cmd *exec.Cmd, ended <-chan error, dir string) {
@@ -112,4 +122,15 @@ func answers(ctx context.Context, host string) bool {
 		return false
 	}
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
+}
+
+// Compose returns the path of docker compose v2, as .ci/test-needs builds it.
+func Compose(t testing.TB) string {
+	t.Helper()
+	_, file, _, _ := runtime.Caller(0)
+	path := filepath.Join(filepath.Dir(file), "..", "..", "bin", "docker-compose")
+	if _, err := os.Stat(path); err != nil {
+		missing(t, "bin/docker-compose (make test-needs builds it)")
+	}
+	return path
 }
