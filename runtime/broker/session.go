@@ -121,7 +121,7 @@ func (b *Broker) attach(c *conn, key sessionKey, clean bool, expiry uint32) (res
 	if s != nil && s.conn != nil {
 		return false, errTaken{s.conn}
 	}
-	if s != nil && clean {
+	if s != nil && (clean || s.over(time.Now())) {
 		c.former = s.will
 		b.endSession(s)
 		s = nil
@@ -270,6 +270,9 @@ func (b *Broker) sweep() {
 	}
 }
 
+// over reports whether the time of a session without a connection is over.
+func (s *session) over(now time.Time) bool { return !s.endsAt.IsZero() && !now.Before(s.endsAt) }
+
 // expire ends the sessions whose time is over and returns the wills that are due, by delay
 // or because their session ended.
 func (b *Broker) expire(now time.Time) (due []*will) {
@@ -279,7 +282,7 @@ func (b *Broker) expire(now time.Time) (due []*will) {
 		if s.conn != nil {
 			continue
 		}
-		over := !s.endsAt.IsZero() && !now.Before(s.endsAt)
+		over := s.over(now)
 		if s.will != nil && (over || !now.Before(s.will.at)) {
 			due = append(due, s.will)
 			s.will = nil
