@@ -312,6 +312,7 @@ func testSettings(t *testing.T, p *plant) {
 		t.Error("the password is shown")
 	}
 	p.kept(before, "control")
+	noSecretShown(t, p, password)
 
 	before = p.identities()
 	p.given.Agents = []string{"north"}
@@ -319,6 +320,42 @@ func testSettings(t *testing.T, p *plant) {
 	p.given.Agents = []string{}
 	has(t, p.apply(), "- instance/NAME/container/north: is no longer declared")
 	p.kept(before)
+}
+
+// noSecretShown looks for the password, and for every other secret, in all that docker inspect
+// and the files show.
+func noSecretShown(t *testing.T, p *plant, password string) {
+	t.Helper()
+	pass := p.plan()
+	secrets, err := p.engine.readSecrets(t.Context(), pass.actual.recordID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := false
+	for _, s := range secrets {
+		known = known || s.Name == render.SecretAdminPassword && string(s.Content) == password
+	}
+	if !known || len(secrets) != 3 {
+		t.Errorf("there are %d secrets; the password is among them: %v", len(secrets), known)
+	}
+	shown := []string{}
+	for _, name := range []string{p.container("control"), p.container("broker"), p.container("mapper"), recordName(p.given.Name)} {
+		_, raw, err := p.engine.api.ContainerInspectWithRaw(t.Context(), name, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown = append(shown, string(raw))
+	}
+	for _, f := range pass.desired.Files {
+		shown = append(shown, string(f.Content))
+	}
+	for _, text := range shown {
+		for _, s := range secrets {
+			if strings.Contains(text, string(s.Content)) {
+				t.Errorf("the secret %s is shown", s.Name)
+			}
+		}
+	}
 }
 
 func testUpgrade(t *testing.T, p *plant, dir string) {

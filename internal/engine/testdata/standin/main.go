@@ -1,11 +1,14 @@
 // Command standin stands in for the runtime in the engine's tests: it answers the health
-// check and ends when it is told to. Its behaviour is set when it is linked.
+// check, looks whether it was given what it needs and nothing more, and ends when it is told
+// to. Its behaviour is set when it is linked.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -20,6 +23,10 @@ func main() {
 		}
 		return
 	}
+	if err := inspect(os.Args[1:]); err != nil {
+		fmt.Println(err)
+		os.Exit(2)
+	}
 	for n := range 30 {
 		fmt.Printf("line %d of a %s one\n", n+1, mode)
 	}
@@ -29,4 +36,35 @@ func main() {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
 	<-end
+}
+
+// inspect makes sure that the secrets that the arguments name can be read, and that only the
+// data and the temporary directory can be written.
+func inspect(args []string) error {
+	if os.Getuid() != 10001 {
+		return fmt.Errorf("runs as user %d", os.Getuid())
+	}
+	for _, arg := range args {
+		name, path, _ := strings.Cut(arg, "=")
+		if !strings.HasPrefix(path, "/run/millwright/secrets/") {
+			continue
+		}
+		if _, err := os.ReadDir(path); err == nil {
+			continue
+		}
+		if text, err := os.ReadFile(path); err != nil || len(text) < 5 {
+			return fmt.Errorf("%s: %d bytes, %w", name, len(text), errors.Join(err, errors.New("no secret")))
+		}
+	}
+	for _, dir := range []string{"/data", "/tmp"} {
+		if err := os.WriteFile(dir+"/mine", []byte("x"), 0o600); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"/", "/etc", "/run/millwright/secrets"} {
+		if err := os.WriteFile(dir+"/mine", []byte("x"), 0o600); err == nil {
+			return fmt.Errorf("%s can be written", dir)
+		}
+	}
+	return nil
 }
