@@ -80,6 +80,34 @@ func TestForeignNoexec(t *testing.T) {
 	p.must("noexec.yml")
 }
 
+// TestForeignCache finds the program on the target in a folder that others can write to: it
+// is not trusted, but sent again.
+func TestForeignCache(t *testing.T) {
+	p := newPlant(t)
+	p.overSSH()
+	p.must("info.yml")
+	dir := filepath.Join(p.dir, ".ansible", "millwright")
+	kept, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(kept) != 1 {
+		t.Fatalf("kept: %v, %v", kept, err)
+	}
+	if err := os.WriteFile(kept[0], []byte("#!/bin/sh\necho another program\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, spoil := range [][]string{{"chmod", "777", dir}, {"rm", "-r", dir}} {
+		p.command(spoil[0], spoil[1:]...)
+		p.must("info.yml")
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%v: %v, %v", spoil, info, err)
+		}
+	}
+	if os.Getuid() == 0 {
+		p.command("chown", "nobody", kept[0])
+		p.must("info.yml")
+	}
+}
+
 // TestForeignSecrets looks for secrets in all that is printed, and on the target's disk.
 func TestForeignSecrets(t *testing.T) {
 	bothWays(t, func(t *testing.T, p *plant, ssh bool) {

@@ -126,3 +126,15 @@ func TestForeignSources(t *testing.T) {
 		t.Errorf("%v\n%s", err, printed)
 	}
 }
+
+// TestForeignDockerRole runs the role where the engine is installed: it changes nothing.
+func TestForeignDockerRole(t *testing.T) {
+	testneed.Root(t)
+	testneed.Program(t, "apt-get")
+	testneed.Program(t, "dockerd")
+	p := newPlant(t)
+	outcomes := p.must("docker.yml")
+	if n := changed(outcomes); n != 0 || len(outcomes) < 4 {
+		t.Errorf("changed=%d of %d", n, len(outcomes))
+	}
+}

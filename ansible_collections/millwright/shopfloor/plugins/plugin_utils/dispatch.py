@@ -49,7 +49,7 @@ NOT_EXECUTABLE = 126
 MISSING = 127
 
 MARK = "millwright-platform: "
-NO_TERMINAL = ("must have a tty", "no tty present")
+NO_TERMINAL = "must have a tty"  # what sudo says
 
 
 class Refused(Exception):
@@ -208,7 +208,7 @@ class Dispatch(ActionBase):
                 "Name another folder by the variable millwright_cache_dir."
                 % (self._folder_name(task_vars), to_text(answer["stderr"]).strip() or "permission denied")
             )
-        if answer["rc"] != 0 and any(text in to_text(answer["stderr"]) + to_text(answer["stdout"]) for text in NO_TERMINAL):
+        if answer["rc"] != 0 and NO_TERMINAL in to_text(answer["stderr"]) + to_text(answer["stdout"]):
             return None
         return self._parsed(answer)
 
@@ -239,8 +239,9 @@ class Dispatch(ActionBase):
             's=%s' % digest,
             't="$d/.$s.$$"',
             'if mkdir -p "$d" && chmod 700 "$d" && [ -O "$d" ] && gzip -dc >"$t" && chmod 700 "$t" && mv -f "$t" "$d/$s"',
-            # of earlier versions the newest two are kept, for other controllers
-            'then ls -t "$d" | tail -n +4 | while read -r f; do rm -f "$d/$f"; done',
+            # what a cut connection left goes; of earlier versions the newest two stay, for other controllers
+            'then find "$d" -type f -name ".*" -mmin +60 -exec rm -f {} +',
+            'ls -t "$d" | tail -n +4 | while read -r f; do rm -f "$d/$f"; done',
             'else rm -f "$t"; exit 1; fi',
         ])
         answer = self._low_level_execute_command(script, sudoable=True, in_data=gzip.compress(content, 6))
