@@ -181,6 +181,9 @@ func (d *drive) last(opts Options) {
 	d.probe("probe-first")
 	d.drain()
 	d.probe("probe-last")
+	if !d.await(func() bool { return m.b.needed() == m.b.referred(d.ctx) }) {
+		d.fault("%d references to the journal, %d are needed", m.b.referred(d.ctx), m.b.needed())
+	}
 	if got := m.b.Stats().StorageError; got != "" {
 		d.fault("the disk is well, but the broker says %q", got)
 	}
