@@ -88,22 +88,31 @@ func newPlant(t *testing.T) *plant {
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
-	g, err := gateway.New(t.Context(), gateway.Options{
-		DataDir: filepath.Join(t.TempDir(), "data"), ListenHTTP: "127.0.0.1:0", ListenMQTT: "127.0.0.1:0",
-		Log: slog.New(slog.DiscardHandler),
-	})
+	p := &plant{t: t, dir: t.TempDir(), password: adminPassword}
+	g, token := startInstance(t, gateway.Options{})
+	p.url, p.token = g.URL(), token
+	p.prepare()
+	return p
+}
+
+const adminPassword = "the-admins-own-password"
+
+// startInstance runs an instance until the test ends, and returns a token of its admin.
+func startInstance(t *testing.T, opts gateway.Options) (g *gateway.Gateway, token string) {
+	t.Helper()
+	opts.DataDir, opts.ListenHTTP, opts.ListenMQTT = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0"
+	opts.Log = slog.New(slog.DiscardHandler)
+	g, err := gateway.New(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &plant{t: t, dir: t.TempDir(), url: g.URL(), password: "the-admins-own-password"}
-	if _, err := g.Control().Bootstrap(t.Context(), p.password); err != nil {
+	if _, err := g.Control().Bootstrap(t.Context(), adminPassword); err != nil {
 		t.Fatal(err)
 	}
-	token, err := g.Control().IssueToken(t.Context(), "admin", "tests", time.Hour)
+	issued, err := g.Control().IssueToken(t.Context(), "admin", "tests", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.token = token.Token
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Run(ctx) }()
@@ -116,8 +125,7 @@ func newPlant(t *testing.T) *plant {
 			t.Error(err)
 		}
 	})
-	p.prepare()
-	return p
+	return g, issued.Token
 }
 
 // prepare writes what every run needs: no user's own configuration takes part.
