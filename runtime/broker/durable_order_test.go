@@ -79,7 +79,7 @@ func (d *drive) restarts(receiveMax uint16, cleanStarts bool, restart func()) {
 	}
 	d.churn(1, 20, cleanStarts)
 	for n := range int64(3) {
-		if !d.await(func() bool { return d.ledger.acked.Load() > (n+1)*500 }) {
+		if !d.await(func() bool { return d.ledger.acked.Load() > (n+1)*400 }) {
 			d.fault("publishers stand still")
 			break
 		}
@@ -123,7 +123,7 @@ func TestForeignDurableModel(t *testing.T) {
 	t.Parallel()
 	program := testneed.Program(t, "mosquitto")
 	d := newDrive(t, 1)
-	dir, addr := t.TempDir(), freeAddress(t, d.random("address"))
+	dir, addr := t.TempDir(), freeAddress(t)
 	stop := startMosquitto(t, program, addr, dir)
 	d.to(addr, nil)
 	d.restarts(1, false, func() {

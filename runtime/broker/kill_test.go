@@ -78,10 +78,10 @@ func listen(addr string) (l net.Listener, err error) {
 
 // freeAddress returns an address whose port no outgoing connection takes, as those of the
 // ephemeral range may while the broker is down.
-func freeAddress(t testing.TB, random *rand.Rand) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+random.IntN(10_000)))
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(10_000)))
 		if l, err := net.Listen("tcp", addr); err == nil {
 			_ = l.Close()
 			return addr
@@ -174,7 +174,7 @@ func TestKill(t *testing.T) {
 	seed := fromEnv(t, "MILLWRIGHT_TEST_SEED", rand.Uint64N(1<<32))
 	d := newDrive(t, seed)
 	random := d.random("kills")
-	addr, dir := freeAddress(t, random), t.TempDir()
+	addr, dir := freeAddress(t), t.TempDir()
 	v := startVictim(t, addr, dir)
 	defer func() { v.end(t, syscall.SIGKILL) }()
 	d.to(addr, nil)
