@@ -460,8 +460,11 @@ func (c *conn) sayFarewell() error {
 }
 
 // takeRest takes what is encoded and not written.
-func (c *conn) takeRest() []byte {
+func (c *conn) takeRest() (rest []byte) {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
-	return c.out.take()
+	for !c.out.empty() {
+		rest = append(rest, c.out.take()...)
+	}
+	return rest
 }

@@ -135,8 +135,11 @@ func varintLen(n int) int {
 // kind of QoS share it but for the first byte and the packet id.
 type frame struct {
 	data []byte
-	id   int // where the packet id stands; 0 for QoS 0
+	id   int    // where the packet id stands; 0 for QoS 0
+	body []byte // a large payload, which follows data: all its receivers share the message's
 }
+
+func (f frame) size() int { return len(f.data) + len(f.body) }
 
 // publishFrame is what of a PUBLISH differs between the receivers of one message.
 type publishFrame struct {
@@ -171,7 +174,10 @@ func encodePublish(out []byte, m *message, f publishFrame) frame {
 	if f.version == 5 {
 		out = f.appendProperties(appendVarint(out, props), m, expiry, expires)
 	}
-	return frame{append(out, m.Payload...)[start:], id}
+	if len(m.Payload) > writeAhead {
+		return frame{out[start:], id, m.keep().Payload}
+	}
+	return frame{append(out, m.Payload...)[start:], id, nil}
 }
 
 func (f *publishFrame) propertiesLen(m *message, expires bool) int {

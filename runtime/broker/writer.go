@@ -31,6 +31,8 @@ var (
 // outgoingBytes is what is encoded for a connection and not written. The session's mu guards it.
 type outgoingBytes struct {
 	buf     []byte // encoded
+	body    []byte // a large payload, shared with the message, that follows buf; nil: none
+	after   []byte // what follows body
 	answers fifo[answer]
 	subacks int  // SUBACKs among the answers, or being made, and the CONNACK: messages wait for them
 	owed    int  // PUBACKs among the answers
@@ -85,6 +87,10 @@ func recycle(buf []byte) {
 }
 
 func (o *outgoingBytes) append(data []byte) []byte {
+	if o.body != nil {
+		o.after = append(o.after, data...)
+		return o.after[len(o.after)-len(data):]
+	}
 	o.grow(len(data))
 	o.buf = append(o.buf, data...)
 	return o.buf[len(o.buf)-len(data):]
@@ -98,13 +104,19 @@ func (o *outgoingBytes) answer(a answer) {
 	o.append(a.data)
 }
 
+// take takes what is written next: buf, or the body after it.
 func (o *outgoingBytes) take() []byte {
+	o.dirty = false
 	buf := o.buf
-	o.buf, o.dirty = nil, false
+	if o.buf = nil; len(buf) == 0 {
+		buf, o.body, o.buf, o.after = o.body, nil, o.after, nil
+	}
 	return buf
 }
 
-func (o *outgoingBytes) full() bool { return len(o.buf) >= writeAhead }
+func (o *outgoingBytes) empty() bool { return len(o.buf) == 0 && o.body == nil }
+
+func (o *outgoingBytes) full() bool { return len(o.buf) >= writeAhead || o.body != nil }
 
 // freed tells those who wait for room.
 func (o *outgoingBytes) freed() {
@@ -239,7 +251,7 @@ func (c *conn) begin() []byte {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
 	c.out.dirty = false
-	if c.raw == nil || len(c.out.buf) == 0 || c.out.writing || c.out.closed {
+	if c.raw == nil || c.out.empty() || c.out.writing || c.out.closed {
 		c.startWriter()
 		return nil
 	}
@@ -283,7 +295,7 @@ func (c *conn) startWriter() {
 	if c.out.writing || c.out.closed {
 		return
 	}
-	if len(c.out.buf) == 0 && !c.more() {
+	if c.out.empty() && !c.more() {
 		c.out.dirty = false
 		return
 	}
@@ -339,7 +351,7 @@ func (c *conn) next() (buf []byte, load []stored) {
 	defer s.mu.Unlock()
 	c.out.freed()
 	load = c.fill()
-	if len(c.out.buf) == 0 && len(load) == 0 || c.out.closed {
+	if c.out.empty() && len(load) == 0 || c.out.closed {
 		c.out.writing, c.out.dirty = false, false
 		return nil, nil
 	}
@@ -563,14 +575,15 @@ func (c *conn) encodeDelivery(d *delivery, f *fanout, dup bool) bool {
 		p := publishFrame{version: c.version, qos: min(d.qos, 1), topic: d.msg.Topic, ids: d.ids}
 		fresh := c.alias(&p)
 		fr = encodePublish(nil, d.msg, p)
-		if fresh && c.maxPacket > 0 && len(fr.data) > c.maxPacket {
+		if fresh && c.maxPacket > 0 && fr.size() > c.maxPacket {
 			delete(c.out.aliases, d.msg.Topic) // the client will not hear of it
 		}
 	}
-	if c.maxPacket > 0 && len(fr.data) > c.maxPacket {
+	if c.maxPacket > 0 && fr.size() > c.maxPacket {
 		return false
 	}
 	fr.stamp(c.out.append(fr.data), d, dup)
+	c.out.body = fr.body
 	return true
 }
 
