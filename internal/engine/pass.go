@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"maps"
 	"path/filepath"
 	"slices"
 
@@ -60,18 +59,11 @@ func (e *Engine) Plan(ctx context.Context, given spec.Instance, defaults spec.In
 
 // compare makes the plan of a pass whose instance is settled.
 func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDefaults) error {
-	var found []spec.Diagnostic
-	shown := p.Instance
-	shown.Ports = maps.Clone(shown.Ports)
-	if e.portTaken(ctx, p, spec.PortHTTP, &found) {
-		shown.Ports[spec.PortHTTP] = "" // it only redirects: a warning, and it stays closed
-	}
 	var err error
-	if p.desired, err = e.deployment(p, shown); err != nil {
+	if p.desired, err = e.deployment(p, p.Instance); err != nil {
 		return err
 	}
-	p.desired.Spec = applied(p.Instance)
-	found = append(found, p.adapt(&p.desired)...)
+	found := p.adapt(&p.desired)
 	if err := e.resolveImage(ctx, p, &found); err != nil {
 		return err
 	}
@@ -103,11 +95,6 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 	}
 	p.Plan.Diagnostics, p.Plan.Deviations = found, deviations(p)
 	return nil
-}
-
-func applied(i spec.Instance) *spec.Instance {
-	a := i.Applied()
-	return &a
 }
 
 // deployment is what i shall be on this engine.

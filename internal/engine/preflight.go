@@ -23,6 +23,9 @@ func (e *Engine) preflight(ctx context.Context, p *Pass) []spec.Diagnostic {
 	if p.given.License != nil {
 		found = append(found, warning("license-ignored", "license is ignored: Millwright needs none", ""))
 	}
+	if p.given.Ports[spec.PortHTTP] != "" {
+		found = append(found, warning("no-redirect", "ports.http stays closed: this release does not redirect to https yet", "use https"))
+	}
 	if strings.Contains(p.info.DockerRootDir, "/snap/") {
 		found = append(found, warning("docker-from-snap", "this Docker comes from snap, which cannot read every path and stops containers when it updates itself",
 			"install Docker from the distribution or from docker.com"))
@@ -32,7 +35,7 @@ func (e *Engine) preflight(ctx context.Context, p *Pass) []spec.Diagnostic {
 	}
 	found = append(found, downgrade(p)...)
 	for _, name := range []string{spec.PortHTTPS, spec.PortMQTTS, spec.PortMQTT} {
-		e.portTaken(ctx, p, name, &found)
+		found = append(found, e.portTaken(ctx, p, name)...)
 	}
 	found = append(found, rootlessPorts(p)...)
 	return append(found, e.maskOverlap(ctx, p)...)
@@ -85,24 +88,18 @@ func rootlessPorts(p *Pass) []spec.Diagnostic {
 	return found
 }
 
-// portTaken reports whether somebody else listens where the instance is to, and by what. For
-// http it is a warning.
-func (e *Engine) portTaken(ctx context.Context, p *Pass, name string, found *[]spec.Diagnostic) bool {
+// portTaken finds out whether somebody else listens where the instance is to, and who.
+func (e *Engine) portTaken(ctx context.Context, p *Pass, name string) []spec.Diagnostic {
 	address, number, err := p.Instance.Ports[name].Split()
-	if err != nil || p.Instance.State != spec.Started || e.holds(p, address, number) {
-		return false
+	if err != nil || e.holds(p, address, number) {
+		return nil // closed, or ours
 	}
 	by := e.listener(ctx, p.Instance.Name, address, number)
 	if by == "" {
-		return false
+		return nil
 	}
-	message := fmt.Sprintf("port %d (%s) is taken by %s", number, name, by)
-	if name == spec.PortHTTP {
-		*found = append(*found, warning("port-taken", message+": it stays closed", "it only redirects to https; set ports.http to null or to another port"))
-		return true
-	}
-	*found = append(*found, failure("port-taken", message, "stop that, or choose another one: ports."+name))
-	return true
+	return []spec.Diagnostic{failure("port-taken", fmt.Sprintf("port %d (%s) is taken by %s", number, name, by),
+		"stop that, or choose another one: ports."+name)}
 }
 
 // holds reports whether a running container of the instance has the port now.

@@ -69,12 +69,6 @@ func TestForeignRefusals(t *testing.T) {
 		})
 	}
 
-	t.Run("port 80", func(t *testing.T) {
-		p := newPlant(t, e, well)
-		p.given.Ports[spec.PortHTTP] = busy
-		has(t, p.plan().Plan.String(), "warning: port", "(http) is taken by process", "it stays closed")
-		p.apply()
-	})
 	t.Run("port of another container, overlapping mask, install path of another", func(t *testing.T) {
 		first := newPlant(t, e, well)
 		first.given.NetworkMask = "10.255.254.0/27"

@@ -52,7 +52,6 @@ const (
 // The ports in the containers; they need no privilege.
 const (
 	targetHTTPS = 8443
-	targetHTTP  = 8080
 	targetMQTTS = 8883
 	targetMQTT  = 1883
 )
@@ -161,6 +160,7 @@ func dependsOn(part string) []string {
 	return []string{spec.PartControl, spec.PartBroker}
 }
 
+// ports are what a part publishes. Nothing listens for http yet: its port stays closed.
 func ports(i spec.Instance, part string) []plan.PortBinding {
 	var bindings []plan.PortBinding
 	add := func(name string, target uint16) {
@@ -172,7 +172,6 @@ func ports(i spec.Instance, part string) []plan.PortBinding {
 	switch part {
 	case spec.PartControl:
 		add(spec.PortHTTPS, targetHTTPS)
-		add(spec.PortHTTP, targetHTTP)
 	case spec.PartBroker:
 		add(spec.PortMQTTS, targetMQTTS)
 		add(spec.PortMQTT, targetMQTT)

@@ -9,22 +9,24 @@ import (
 	"github.com/millwright/millwright/internal/spec"
 )
 
-// command is the runtime's command line for a part.
+// command is the runtime's command line for a part. Health is asked for on its default
+// listener, which is loopback. What speaks in plain is reached within the deployment's network
+// alone, unless the instance publishes it.
 func command(i spec.Instance, part string) []string {
-	args := []string{"--data=" + DataDir, "--log-format=json"}
+	args := []string{"--data=" + DataDir}
 	switch part {
 	case spec.PartControl:
-		args = append(args, "--parts=control",
-			"--listen-https="+listen(targetHTTPS), "--listen-redirect="+listen(targetHTTP),
-			"--admin-password-file="+secret(SecretAdminPassword), "--join-tokens="+secret(secretJoin))
+		args = append(args, "--parts=control", "--listen-https="+listen(targetHTTPS),
+			"--admin-password-file="+secret(SecretAdminPassword), "--join-tokens="+secret(secretJoin),
+			"--broker="+broker(targetMQTTS), "--mqtt-address="+broker(targetMQTT))
 		args = append(args, certificate(i)...)
 	case spec.PartBroker:
 		args = append(args, "--parts=broker",
-			"--listen-mqtts="+listen(targetMQTTS), "--listen-mqtt="+listen(targetMQTT))
+			"--listen-mqtts="+listen(targetMQTTS), "--listen-mqtt="+listen(targetMQTT), "--insecure-listen")
 		args = append(args, certificate(i)...)
 		args = append(args, join(part)...)
 	default:
-		args = append(args, "--parts=mapper", "--agent="+joinName(part), "--broker=broker:"+strconv.Itoa(targetMQTTS))
+		args = append(args, "--parts=mapper", "--agent="+joinName(part), "--broker="+broker(targetMQTTS))
 		args = append(args, join(part)...)
 	}
 	if i.ReadOnly != nil && *i.ReadOnly {
@@ -33,13 +35,15 @@ func command(i spec.Instance, part string) []string {
 	return args
 }
 
+func broker(port int) string { return spec.PartBroker + ":" + strconv.Itoa(port) }
+
 func listen(port int) string { return ":" + strconv.Itoa(port) }
 
 func secret(name string) string { return path.Join(SecretsDir, name) }
 
 func join(part string) []string {
 	return []string{
-		"--control=https://control:" + strconv.Itoa(targetHTTPS),
+		"--control-url=https://control:" + strconv.Itoa(targetHTTPS),
 		"--join-token-file=" + secret(JoinToken(part)),
 	}
 }

@@ -17,7 +17,7 @@ type Ports map[string]Port
 // The names of the ports.
 const (
 	PortHTTPS = "https" // API, user interface, ingress
-	PortHTTP  = "http"  // redirects to https
+	PortHTTP  = "http"  // to redirect to https
 	PortMQTTS = "mqtts"
 	PortMQTT  = "mqtt" // plain; closed by default
 )
