@@ -11,7 +11,7 @@ type Limits struct {
 	Connections            int           // open network connections; default 5,000
 	ConnectTimeout         time.Duration // from accept to CONNECT and its answer; default 10 s
 	PacketBytes            int           // largest packet taken in; default 4 MiB
-	TotalPacketBytes       int           // large packets being read, of all clients; default 64 MiB
+	TotalPacketBytes       int           // large packets being read, of all clients; messages that wait while the disk takes none; default 64 MiB each
 	BufferMessages         int           // of QoS 0, waiting in memory for one network client; default 10,000
 	BufferBytes            int           // waiting in memory for one network client; default 16 MiB
 	TotalBufferBytes       int           // waiting in memory for all network clients; default 256 MiB
