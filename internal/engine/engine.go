@@ -11,7 +11,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net/url"
+	neturl "net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +43,7 @@ type Options struct {
 // engine), forbidden (no permission) or invalid (not an address), and say what to do.
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	host := findHost(o)
-	u, err := url.Parse(host)
+	u, err := neturl.Parse(host)
 	if err != nil || u.Scheme != "unix" && u.Scheme != "tcp" && u.Scheme != "npipe" {
 		return nil, spec.Errorf(spec.Invalid, "cannot use docker_host %q: it is unix://PATH or tcp://HOST:PORT", host)
 	}

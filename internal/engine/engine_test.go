@@ -200,6 +200,19 @@ func TestForeignInstance(t *testing.T) {
 			"+ instance/NAME/volume/NAME_broker: does not exist yet", "+ instance/NAME/secrets: there are none yet",
 			"+ instance/NAME/file/docker-compose.yml: does not exist yet", "+ instance/NAME/container/mapper: does not exist yet")
 	})
+	t.Run("access", func(t *testing.T) {
+		p.t = t
+		a, err := e.Access(t.Context(), p.plan().Instance)
+		if err != nil || a.Token != "a token" || a.CA != "a certificate\n" || !strings.HasPrefix(a.URL, "https://localhost:") {
+			t.Errorf("got %+v, %v", a, err)
+		}
+		if password, err := e.AdminPassword(t.Context(), p.given.Name); err != nil || len(password) < 40 {
+			t.Errorf("got a password of %d characters, %v", len(password), err)
+		}
+		if _, err := e.Access(t.Context(), spec.Instance{Name: "nobody"}); spec.KindOf(err) != spec.NotFound {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run("again", func(t *testing.T) {
 		p.t = t
 		p.empty()

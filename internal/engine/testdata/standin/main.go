@@ -56,6 +56,10 @@ func inspect(args []string) error {
 			return fmt.Errorf("%s: %d bytes, %w", name, len(text), errors.Join(err, errors.New("no secret")))
 		}
 	}
+	if err := errors.Join(os.MkdirAll("/data/pki", 0o700), os.WriteFile("/data/admin-token", []byte("a token\n"), 0o600),
+		os.WriteFile("/data/pki/ca.crt", []byte("a certificate\n"), 0o600)); err != nil {
+		return err
+	}
 	for _, dir := range []string{"/data", "/tmp"} {
 		if err := os.WriteFile(dir+"/mine", []byte("x"), 0o600); err != nil {
 			return err

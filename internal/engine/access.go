@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"archive/tar"
+	"context"
+	"io"
+	"net"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/millwright/millwright/internal/render"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// The files that control leaves in its volume for whoever deploys it.
+const (
+	tokenFile     = "admin-token"
+	authorityFile = "pki/ca.crt"
+)
+
+// Access is how a running instance is spoken to. Token is secret; a context file keeps it.
+type Access struct {
+	URL   string // empty: the instance publishes no https
+	CA    string // PEM of the instance's own authority
+	Token string
+}
+
+// Access reads an instance's authority and the deployer's token out of control's volume, through
+// the engine. An instance that is not there, or has not made them yet, is of kind not_found.
+func (e *Engine) Access(ctx context.Context, i spec.Instance) (Access, error) {
+	control := i.Name + "-" + spec.PartControl + "-1"
+	a := Access{URL: url(i)}
+	for name, to := range map[string]*string{tokenFile: &a.Token, authorityFile: &a.CA} {
+		text, err := e.readFile(ctx, control, path.Join(render.DataDir, name))
+		if err != nil {
+			return Access{}, err
+		}
+		*to = text
+	}
+	a.Token = strings.TrimSpace(a.Token)
+	return a, nil
+}
+
+// AdminPassword reads the first admin's password out of the instance's secrets.
+func (e *Engine) AdminPassword(ctx context.Context, instance string) (string, error) {
+	return e.readFile(ctx, recordName(instance), path.Join(render.SecretsDir, render.SecretAdminPassword))
+}
+
+// url is where the API is for a program on the engine's host.
+func url(i spec.Instance) string {
+	address, number, err := i.Ports[spec.PortHTTPS].Split()
+	if err != nil {
+		return ""
+	}
+	host := address
+	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
+		host = "localhost"
+	}
+	if number != 443 {
+		host = net.JoinHostPort(host, strconv.Itoa(int(number)))
+	} else if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return "https://" + host
+}
+
+// readFile reads one small file of a container, running or not.
+func (e *Engine) readFile(ctx context.Context, name, file string) (string, error) {
+	stream, _, err := e.api.CopyFromContainer(ctx, name, file)
+	if errdefs.IsNotFound(err) {
+		return "", spec.Errorf(spec.NotFound, "cannot read %s of container %s: it is not there", file, name).
+			WithHint("see that the instance is started and healthy")
+	}
+	if err != nil {
+		return "", e.failed("read "+file+" of container "+name, err)
+	}
+	defer stream.Close() //nolint:errcheck // it was only read
+	archive := tar.NewReader(stream)
+	if _, err := archive.Next(); err != nil {
+		return "", e.failed("read "+file+" of container "+name, err)
+	}
+	text, err := io.ReadAll(io.LimitReader(archive, maxSecret))
+	if err != nil {
+		return "", e.failed("read "+file+" of container "+name, err)
+	}
+	return string(text), nil
+}
