@@ -61,19 +61,6 @@ func Write(w io.Writer, o Options) error {
 	return nil
 }
 
-// ID is the image's id as engines name it: the digest of its configuration.
-func ID(o Options) (string, error) {
-	layer, err := o.layer()
-	if err != nil {
-		return "", err
-	}
-	config, err := json.Marshal(o.config(digest(layer)))
-	if err != nil {
-		return "", err
-	}
-	return "sha256:" + digest(config), nil
-}
-
 func digest(content []byte) string {
 	sum := sha256.Sum256(content)
 	return hex.EncodeToString(sum[:])
