@@ -27,7 +27,10 @@ type Options struct {
 	Dial   func(ctx context.Context) (net.Conn, error) // opens a connection to the broker, TLS included
 	Secret func() (string, error)                      // the password, whichever identity logs in
 	Client string                                      // begins the client ids: unique among all who use the broker
-	Dir    string                                      // of the queue; "": what waits is in memory only
+	// Fleeting says for which filters the broker keeps nothing while the link is lost: a request that
+	// waited would be carried out when nobody expects it any more. nil: it keeps for all.
+	Fleeting func(filter string) bool
+	Dir      string // of the queue; "": what waits is in memory only
 	// MaxBytes bounds what waits on disk (default 256 MiB) and MaxAge for how long (default a
 	// week). Past either, the oldest is dropped and counted.
 	MaxBytes int64
@@ -61,7 +64,7 @@ type Bus struct {
 	ended   bool
 	lanes   map[string]*lane // by identity
 	seq     uint64           // of the last message
-	subs    uint64           // of the last subscription
+	clients map[string]bool  // client ids of the subscriptions
 	stats   Stats
 	warned  time.Time // when drops were last logged
 	workers sync.WaitGroup
@@ -77,7 +80,7 @@ func Open(o Options) (*Bus, error) {
 	if o.MaxAge <= 0 {
 		o.MaxAge = defaultMaxAge
 	}
-	b := &Bus{o: o, log: o.Log, lanes: map[string]*lane{}}
+	b := &Bus{o: o, log: o.Log, lanes: map[string]*lane{}, clients: map[string]bool{}}
 	if o.Dir == "" {
 		return b, nil
 	}
@@ -230,8 +233,7 @@ func (b *Bus) Subscribe(ctx context.Context, as, filter string, qos byte, delive
 		b.mu.Unlock()
 		return nil, spec.Errorf(spec.Unavailable, "cannot subscribe to %q: the bus does not run", filter)
 	}
-	b.subs++
-	s := newSubscriber(b, as, filter, qos, b.subs, deliver)
+	s := newSubscriber(b, as, filter, qos, deliver)
 	running, cancel := context.WithCancel(b.ctx)
 	b.workers.Go(func() { s.run(running) })
 	b.mu.Unlock()
@@ -252,6 +254,13 @@ func (b *Bus) Subscribe(ctx context.Context, as, filter string, qos byte, delive
 		stop()
 		return nil, spec.Errorf(spec.Unavailable, "cannot subscribe to %q: %w", filter, ctx.Err())
 	}
+}
+
+// stops reports whether Run's context has ended.
+func (b *Bus) stops() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ctx.Err() != nil
 }
 
 // lost tells a part's own end from a link's.

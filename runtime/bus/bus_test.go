@@ -336,6 +336,51 @@ func TestSubscriptionOutlivesTheLink(t *testing.T) {
 	in.all(100, false)
 }
 
+// What was published while the process of a subscriber started anew arrives.
+func TestSubscriptionOutlivesTheProcess(t *testing.T) {
+	p := newPlant(t)
+	p.connect()
+	p.subscribe("services/press/+", 1)
+	p.quit()
+	mapperDir := p.dir
+	p.dir = t.TempDir()
+	p.connect(func(o *Options) { o.Client = "writer" })
+	p.publish(1, 0, 100)
+	p.dir = mapperDir
+	p.connect()
+	p.subscribe("services/press/+", 1).all(100, false)
+}
+
+// A request that came while nobody heard is not carried out later.
+func TestRequestsDoNotWait(t *testing.T) {
+	p := newPlant(t)
+	fleeting := func(o *Options) { o.Fleeting = func(filter string) bool { return filter == "services/press/set" } }
+	p.connect(fleeting)
+	p.subscribe("services/press/set", 1)
+	p.quit()
+	mapperDir := p.dir
+	p.dir = t.TempDir()
+	p.connect(func(o *Options) { o.Client = "writer" })
+	send := func(text string) {
+		t.Helper()
+		if err := p.bus.Publish(t.Context(), press, mapper.Message{Topic: "services/press/set", Payload: []byte(text), QoS: 1}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "taken", func() bool { return p.bus.Stats().Queued == 0 })
+	}
+	send("late")
+	writer := p.bus
+	p.dir = mapperDir
+	p.connect(fleeting)
+	in := p.subscribe("services/press/set", 1)
+	p.bus = writer
+	send("in time")
+	until(t, "a request", func() bool { return len(in.payloads()) > 0 })
+	if got := in.payloads(); got[0] != "in time" {
+		t.Errorf("carried out: %q", got)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	p := newPlant(t)
 	p.connect()

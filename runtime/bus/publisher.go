@@ -123,7 +123,7 @@ func (b *Bus) refuse(l *lane, e *entry, why error) {
 
 // link is one connection: a goroutine reads, this one writes.
 func (b *Bus) link(ctx context.Context, l *lane, pause *backoff) error {
-	w, err := b.login(ctx, l.as, b.o.Client+"/"+l.as, l.session)
+	w, err := b.login(ctx, l.as, b.o.Client+"/"+l.as, l.session, sessionExpiry)
 	if err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (b *Bus) link(ctx context.Context, l *lane, pause *backoff) error {
 	if err == nil {
 		heard, err = b.send(ctx, l, w, reading)
 	}
-	w.leave(false)
+	w.leave(nil)
 	if heard == nil {
 		heard = <-reading
 	}

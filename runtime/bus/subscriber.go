@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -11,32 +12,44 @@ import (
 	"github.com/millwright/millwright/runtime/mapper"
 )
 
-// subscriber is one subscription with its connection. While this process runs the broker keeps
-// its session, so that a lost link loses nothing of QoS 1 and 2.
+// subscriber is one subscription with its connection. The broker keeps its session while the link
+// is lost, also where this process starts anew meanwhile: nothing of QoS 1 and 2 is missed.
 type subscriber struct {
 	b       *Bus
 	as      string
 	filter  string
 	qos     byte
 	client  string
+	expiry  uint32 // seconds for which the broker keeps the session; 0: not at all
 	deliver func(mapper.Message)
 
-	first   chan error // capacity 1: how the first attempt went
-	done    chan struct{}
-	session bool            // the broker may have a session of this process
-	halves  map[uint16]bool // messages of QoS 2 that were delivered and not released
-	queued  chan mapper.Message
+	first  chan error // capacity 1: how the first attempt went
+	done   chan struct{}
+	asked  bool            // this process has sent SUBSCRIBE
+	halves map[uint16]bool // messages of QoS 2 that were delivered and not released
+	queued chan mapper.Message
 }
 
 // waitingDeliveries is how many messages wait for a subscriber that is slow, before its
 // connection, and so the broker, has to wait.
 const waitingDeliveries = 1000
 
-func newSubscriber(b *Bus, as, filter string, qos byte, number uint64, deliver func(mapper.Message)) *subscriber {
+// newSubscriber gives the subscription a client id of its own, and the same one after a restart.
+// The caller has Bus.mu.
+func newSubscriber(b *Bus, as, filter string, qos byte, deliver func(mapper.Message)) *subscriber {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", qos, filter))
+	var client string
+	for n := 1; client == "" || b.clients[client]; n++ {
+		client = fmt.Sprintf("%s/%s/%x-%d", b.o.Client, as, sum[:8], n)
+	}
+	b.clients[client] = true
+	expiry := uint32(sessionExpiry)
+	if b.o.Fleeting != nil && b.o.Fleeting(filter) {
+		expiry = 0
+	}
 	return &subscriber{
-		b: b, as: as, filter: filter, qos: qos, deliver: deliver,
-		client: fmt.Sprintf("%s/%s/%d", b.o.Client, as, number),
-		first:  make(chan error, 1), done: make(chan struct{}), halves: map[uint16]bool{},
+		b: b, as: as, filter: filter, qos: qos, deliver: deliver, client: client, expiry: expiry,
+		first: make(chan error, 1), done: make(chan struct{}), halves: map[uint16]bool{},
 		queued: make(chan mapper.Message, waitingDeliveries),
 	}
 }
@@ -44,6 +57,11 @@ func newSubscriber(b *Bus, as, filter string, qos byte, number uint64, deliver f
 // run keeps the subscription until ctx ends. A first attempt that fails ends it.
 func (s *subscriber) run(ctx context.Context) {
 	defer close(s.done)
+	defer func() {
+		s.b.mu.Lock()
+		defer s.b.mu.Unlock()
+		delete(s.b.clients, s.client)
+	}()
 	delivered := make(chan struct{})
 	go func() {
 		defer close(delivered)
@@ -81,12 +99,15 @@ func (s *subscriber) run(ctx context.Context) {
 
 // link is one connection; stands is called when the broker has the subscription.
 func (s *subscriber) link(ctx context.Context, stands func()) error {
-	w, err := s.b.login(ctx, s.as, s.client, s.session)
+	w, err := s.b.login(ctx, s.as, s.client, s.expiry > 0, s.expiry)
 	if err != nil {
 		return kindOf(err)
 	}
 	left := make(chan struct{})
-	end := context.AfterFunc(ctx, func() { defer close(left); w.leave(true) })
+	end := context.AfterFunc(ctx, func() { // where the process ends, another one may go on
+		defer close(left)
+		w.leave(s.keep())
+	})
 	defer func() {
 		if end() {
 			_ = w.close() // lost already
@@ -94,17 +115,17 @@ func (s *subscriber) link(ctx context.Context, stands func()) error {
 		}
 		<-left
 	}()
-	s.session = true
 	linked, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if w.resumed {
-		s.stand(stands)
-	} else {
+	if !w.resumed {
 		clear(s.halves)
-		if err := s.subscribe(w); err != nil {
-			return err
-		}
 	}
+	if w.resumed && s.asked {
+		s.stand(stands)
+	} else if err := s.subscribe(w); err != nil { // the first time also for the retained messages
+		return err
+	}
+	s.asked = true
 	go w.ping(linked)
 	for {
 		p, err := w.receive()
@@ -115,6 +136,16 @@ func (s *subscriber) link(ctx context.Context, stands func()) error {
 			return err
 		}
 	}
+}
+
+// keep is how long the session is to be kept when the subscription ends; nil: as long as when the
+// link is lost.
+func (s *subscriber) keep() *uint32 {
+	expiry := uint32(leftExpiry)
+	if s.expiry == 0 || s.b.stops() {
+		return nil
+	}
+	return &expiry
 }
 
 // stand tells, once, that the subscription stands.

@@ -20,8 +20,10 @@ const (
 	// one and a half of it is lost.
 	keepAlive    = 10 * time.Second
 	loginTimeout = 15 * time.Second
-	// sessionExpiry is how long the broker keeps a session whose link is lost.
+	// sessionExpiry is how long, in seconds, the broker keeps a session whose link is lost;
+	// leftExpiry, one whose subscription has ended: its mapping may only be starting anew.
 	sessionExpiry = 3600
+	leftExpiry    = 300
 	// receiveMaximum is how many messages of QoS 1 and 2 the broker sends ahead.
 	receiveMaximum = 500
 	bufferBytes    = 64 << 10
@@ -48,8 +50,9 @@ type refusedError struct {
 
 func (e *refusedError) Error() string { return fmt.Sprintf("the broker %s: %s", e.what, e.why) }
 
-// login dials and sends CONNECT. With resume the session of this client is kept.
-func (b *Bus) login(ctx context.Context, as, client string, resume bool) (*wire, error) {
+// login dials and sends CONNECT. With resume the client goes on with the session that it has, if
+// any; expiry is how many seconds the broker keeps this one when the link is lost.
+func (b *Bus) login(ctx context.Context, as, client string, resume bool, expiry uint32) (*wire, error) {
 	secret, err := b.o.Secret()
 	if err != nil {
 		return nil, err
@@ -63,14 +66,14 @@ func (b *Bus) login(ctx context.Context, as, client string, resume bool) (*wire,
 	stop := context.AfterFunc(ctx, func() { conn.Close() }) //nolint:errcheck // it is of no use any more
 	defer stop()
 	w := &wire{conn: conn, in: bufio.NewReaderSize(conn, bufferBytes), out: bufio.NewWriterSize(conn, bufferBytes), window: 65535}
-	if err := w.connect(as, secret, client, resume); err != nil {
+	if err := w.connect(as, secret, client, resume, expiry); err != nil {
 		return nil, errors.Join(err, ctx.Err(), w.close())
 	}
 	return w, nil
 }
 
-func (w *wire) connect(as, secret, client string, resume bool) error {
-	expiry, most := uint32(sessionExpiry), uint16(receiveMaximum)
+func (w *wire) connect(as, secret, client string, resume bool, expiry uint32) error {
+	most := uint16(receiveMaximum)
 	p := packets.NewControlPacket(packets.CONNECT)
 	c := p.Content.(*packets.Connect) //nolint:forcetypeassert // NewControlPacket makes it
 	c.ClientID, c.CleanStart, c.KeepAlive = client, !resume, uint16(keepAlive/time.Second)
@@ -148,14 +151,11 @@ func (w *wire) ping(ctx context.Context) {
 
 func (w *wire) close() error { return w.conn.Close() }
 
-// leave says good-bye; end ends the session too.
-func (w *wire) leave(end bool) {
+// leave says good-bye; expiry, where it is not nil, is how long the session is kept from now.
+func (w *wire) leave(expiry *uint32) {
 	p := packets.NewControlPacket(packets.DISCONNECT)
-	if end {
-		none := uint32(0)
-		p.Content.(*packets.Disconnect).Properties.SessionExpiryInterval = &none //nolint:forcetypeassert // NewControlPacket makes it
-	}
-	_ = w.send(p) // the link may be gone
+	p.Content.(*packets.Disconnect).Properties.SessionExpiryInterval = expiry //nolint:forcetypeassert // NewControlPacket makes it
+	_ = w.send(p)                                                             // the link may be gone
 	_ = w.close()
 }
 

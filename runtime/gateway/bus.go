@@ -31,5 +31,8 @@ type messages struct {
 var _ control.MessageSource = messages{}
 
 func (m messages) Subscribe(ctx context.Context, filter string, deliver func(control.Message)) (func(), error) {
+	if m.gateway.broker == nil {
+		return m.gateway.bus.Subscribe(ctx, control.MessagesIdentity, filter, 0, func(msg mapper.Message) { deliver(control.Message(msg)) })
+	}
 	return m.gateway.broker.Subscribe(ctx, control.MessagesIdentity, filter, 0, func(msg broker.Message) { deliver(control.Message(msg)) })
 }

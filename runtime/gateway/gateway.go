@@ -22,7 +22,9 @@ import (
 	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/broker"
+	"github.com/millwright/millwright/runtime/bus"
 	"github.com/millwright/millwright/runtime/control"
+	"github.com/millwright/millwright/runtime/link"
 	"github.com/millwright/millwright/runtime/mapper"
 	"github.com/millwright/millwright/runtime/mapper/modbus"
 	"github.com/millwright/millwright/runtime/mapper/mqtt"
@@ -44,6 +46,8 @@ type Options struct {
 	Hosts          []string // what that certificate is valid for beside this host's own name and loopback
 	ReadOnly       bool     // refuse every write to machines
 	InsecureListen bool     // allow plain listeners on addresses that are not loopback
+	Parts          Parts    // which parts this process runs; none: all
+	Remote         Remote   // where the others are
 	Limits         broker.Limits
 	Version        string
 	Log            *slog.Logger
@@ -60,6 +64,8 @@ type Gateway struct {
 	broker    *broker.Broker
 	mapper    *mapper.Mapper
 	page      *web.Page
+	link      *link.Link // to a control part in another process
+	bus       *bus.Bus   // to a broker in another process
 	server    *http.Server
 }
 
@@ -74,6 +80,9 @@ const keptLogLines = 2000
 // New opens the data directory, binds the listeners and makes the parts; nothing runs yet.
 // What cannot be used is refused before anything is changed. Close releases what New took.
 func New(ctx context.Context, opts Options) (_ *Gateway, err error) {
+	if opts.Parts, err = opts.Parts.check(&opts); err != nil {
+		return nil, err
+	}
 	g := &Gateway{opts: opts}
 	defer func() {
 		if err != nil {
@@ -99,65 +108,94 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 	certificate := newClientCertificate(g.dir)
 	verifier := credential.NewVerifier()
 	logins := credential.NewLogins(verifier)
-	if g.control, err = g.newControl(ctx, verifier, logins, certificate, ring); err != nil {
+	secret := credential.Generate("")
+	if g.opts.Parts.Control {
+		if g.control, err = g.newControl(ctx, verifier, logins, certificate, ring, secret); err != nil {
+			return err
+		}
+	}
+	if err = g.connect(secret); err != nil {
 		return err
 	}
-	g.broker, err = broker.New(broker.Options{
-		Dir:    g.dir.file("broker"),
-		Watch:  g.control.Identities(),
-		Log:    g.log.With("part", "broker"),
-		Login:  logins.Verify,
-		Limits: g.opts.Limits,
-	})
-	if err != nil {
-		return err
+	if g.opts.Parts.Broker {
+		if g.broker, err = g.newBroker(logins); err != nil {
+			return err
+		}
 	}
-	if g.mapper, err = g.newMapper(certificate); err != nil {
-		return err
+	if g.opts.Parts.Mapper {
+		if g.mapper, err = g.newMapper(certificate); err != nil {
+			return err
+		}
 	}
-	if g.page, err = g.newPage(); err != nil {
-		return err
+	if g.opts.Parts.Control {
+		if g.page, err = g.newPage(); err != nil {
+			return err
+		}
 	}
 	g.server = &http.Server{Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
 	return nil
 }
 
-// secure opens the instance's certificate authority and gives the listeners their certificate.
+// secure opens the instance's certificate authority, or the part's membership of it, and gives
+// the listeners their certificate.
 func (g *Gateway) secure() (err error) {
-	if g.authority, err = loadAuthority(g.dir); err != nil {
-		return err
+	hosts := serverHosts(g.opts.Hosts, g.bound.https, g.bound.mqtts, g.bound.wss)
+	var own source
+	if g.opts.Parts.Control {
+		if g.authority, err = loadAuthority(g.dir); err != nil {
+			return err
+		}
+		hosts = append(hosts, pki.ControlName, pki.BrokerName)
+		if own, err = loadOwnCertificate(g.dir, g.authority, hosts, g.log); err != nil {
+			return err
+		}
+		g.bound.parts = g.authority.Pool()
+	} else {
+		if g.link, err = g.newLink(hosts); err != nil {
+			return err
+		}
+		own = joinedSource{g.link}
 	}
-	hosts := serverHosts(append([]string{pki.ControlName, pki.BrokerName}, g.opts.Hosts...), g.bound.https, g.bound.mqtts, g.bound.wss)
-	own, err := loadOwnCertificate(g.dir, g.authority, hosts, g.log)
-	if err != nil {
-		return err
-	}
-	g.bound.certificate, g.bound.parts = own, g.authority.Pool()
+	g.bound.certificate = own
 	if g.bound.given != nil {
 		g.bound.certificate = byName{given: g.bound.given, own: own}
 	}
 	return nil
 }
 
-func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier, logins *credential.Logins, certificate *clientCertificate, ring *control.LogRing) (*control.Control, error) {
+func (g *Gateway) newBroker(logins *credential.Logins) (*broker.Broker, error) {
+	var watch spec.Watch[spec.Identity]
+	if g.control != nil {
+		watch = g.control.Identities()
+	} else {
+		watch = g.link.Policy()
+	}
+	return broker.New(broker.Options{
+		Dir:    g.dir.file("broker"),
+		Watch:  watch,
+		Log:    g.log.With("part", "broker"),
+		Login:  logins.Verify,
+		Limits: g.opts.Limits,
+	})
+}
+
+func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier, logins *credential.Logins, certificate *clientCertificate, ring *control.LogRing, secret string) (*control.Control, error) {
 	supported := map[string]bool{}
 	for _, d := range drivers() {
 		supported[d.Spec.Name] = true
 	}
-	address := g.bound.mqtt.Addr().(*net.TCPAddr)
+	messagesCredential := "" // nobody logs in as the API's own identity, but over the network
+	if !g.opts.Parts.Broker {
+		messagesCredential = credential.HashGenerated(secret)
+	}
 	return control.New(ctx, control.Options{
-		Dir:      g.dir.path,
-		Key:      g.dir.key,
-		Log:      g.log.With("part", "control"),
-		Verifier: verifier,
-		Logins:   logins,
-		Version:  g.opts.Version,
-		MqttAddress: func() (string, int) {
-			if address.IP.IsUnspecified() {
-				return "127.0.0.1", address.Port
-			}
-			return address.IP.String(), address.Port
-		},
+		Dir:             g.dir.path,
+		Key:             g.dir.key,
+		Log:             g.log.With("part", "control"),
+		Verifier:        verifier,
+		Logins:          logins,
+		Version:         g.opts.Version,
+		MqttAddress:     g.mqttAddress(),
 		Supports:        func(protocol string) bool { return supported[protocol] },
 		CheckExpression: func(source string) error { _, err := expr.Compile(source); return err },
 		Forget:          g.forget,
@@ -166,49 +204,97 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		Logs:            ring,
 		Certificate:     certificate.view,
 		Authority:       g.authority,
+
+		JoinTokens:         g.opts.Remote.JoinTokens,
+		MessagesCredential: messagesCredential,
 	})
 }
 
 // forget removes what the broker keeps of a deleted service.
 func (g *Gateway) forget(service string) {
+	if g.broker == nil {
+		g.log.Warn("the retained messages of a deleted service stay in the broker", "service", service)
+		return
+	}
 	if err := g.broker.ForgetRetained("services/" + service + "/#"); err != nil {
 		g.log.Warn("cannot remove the retained messages of a deleted service", "service", service, "error", err)
 	}
 }
 
 func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, error) {
-	return mapper.New(mapper.Options{
-		Agent:             spec.DefaultAgent,
-		Dir:               filepath.Join(g.dir.file("mapper"), spec.DefaultAgent),
+	agent := g.opts.Remote.Agent
+	opts := mapper.Options{
+		Agent:             agent,
+		Dir:               filepath.Join(g.dir.file("mapper"), agent),
 		Key:               g.dir.key,
 		Drivers:           drivers(),
-		Bus:               localBus{g.broker},
-		Watch:             g.control.Resources(spec.DefaultAgent),
-		Report:            g.control.Report,
 		ClientCertificate: func() (tls.Certificate, error) { return certificate.load() },
 		ReadOnly:          g.opts.ReadOnly,
-		Log:               g.log.With("part", "mapper", "agent", spec.DefaultAgent),
-	})
+		Log:               g.log.With("part", "mapper", "agent", agent),
+	}
+	if g.control != nil {
+		opts.Watch, opts.Report = g.control.Resources(agent), g.control.Report
+	} else {
+		opts.Watch, opts.Report = g.link.Resources(), g.link.Report
+	}
+	if g.broker != nil {
+		opts.Bus = localBus{g.broker}
+	} else {
+		opts.Bus = g.bus
+	}
+	return mapper.New(opts)
 }
 
-// routes: health and the page's log-in for everyone, the rest for who is granted it.
+// routes: health and the page's log-in for everyone, the rest for who is granted it. A part
+// without control has health alone.
 func (g *Gateway) routes() http.Handler {
-	registry := newRegistry(collector{brokerStats: g.broker.Stats, resources: g.mapper.Status, abandoned: g.mapper.Abandoned})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.HandleFunc("GET /readyz", g.readyz)
-	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	if g.control == nil {
+		return mux
+	}
+	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(newRegistry(g.collector()), promhttp.HandlerOpts{})))
 	mux.Handle("/{$}", g.page.Handler())
 	mux.Handle("/admin/", g.page.Handler())
 	mux.Handle("/", g.control.Handler())
 	return mux
 }
 
-// URL is where the API answers.
-func (g *Gateway) URL() string { return "http://" + g.bound.http.Addr().String() }
+// collector reads the figures of the parts that there are.
+func (g *Gateway) collector() collector {
+	c := collector{
+		brokerStats: func() broker.Stats { return broker.Stats{} },
+		resources:   func() []spec.ResourceStatus { return nil },
+		abandoned:   func() int64 { return 0 },
+	}
+	if g.broker != nil {
+		c.brokerStats = g.broker.Stats
+	}
+	if g.mapper != nil {
+		c.resources, c.abandoned = g.mapper.Status, g.mapper.Abandoned
+	}
+	return c
+}
 
-// MQTTAddress is where the broker listens, host:port.
-func (g *Gateway) MQTTAddress() string { return g.bound.mqtt.Addr().String() }
+// URL is where the API answers; over TLS where there is no plain listener, "" where there is none.
+func (g *Gateway) URL() string {
+	switch {
+	case g.bound.http != nil:
+		return "http://" + g.bound.http.Addr().String()
+	case g.bound.https != nil:
+		return "https://" + g.bound.https.Addr().String()
+	}
+	return ""
+}
+
+// MQTTAddress is where the broker listens in plain, host:port; "" where it does not.
+func (g *Gateway) MQTTAddress() string {
+	if g.bound.mqtt == nil {
+		return ""
+	}
+	return g.bound.mqtt.Addr().String()
+}
 
 // AuthorityPEM is the certificate of the instance's own authority, for clients to trust.
 func (g *Gateway) AuthorityPEM() string { return string(g.authority.PEM()) }
@@ -244,17 +330,33 @@ func (g *Gateway) Control() *control.Control { return g.control }
 // the store. It returns the failed part's error; nil after ctx has ended.
 func (g *Gateway) Run(ctx context.Context) error {
 	var parts runner
-	parts.start("control", g.control.Run)
-	parts.start("broker", func(ctx context.Context) error {
-		return g.broker.Run(ctx, g.bound.forBroker(g.opts.Limits, g.log.With("part", "broker"))...)
-	})
-	parts.start("page", g.page.Run)
-	parts.start("api", g.serveHTTP)
-	parts.start("mapper", g.mapper.Run)
-	g.log.Info("running", "url", g.URL(), "mqtt", g.MQTTAddress(), "version", g.opts.Version)
+	if g.control != nil {
+		parts.start("control", g.control.Run)
+	}
+	if g.broker != nil {
+		parts.start("broker", func(ctx context.Context) error {
+			return g.broker.Run(ctx, g.bound.forBroker(g.opts.Limits, g.log.With("part", "broker"))...)
+		})
+	}
+	if g.link != nil {
+		parts.start("link", g.link.Run)
+	}
+	if g.bus != nil {
+		parts.start("bus", g.bus.Run)
+	}
+	if g.page != nil {
+		parts.start("page", g.page.Run)
+	}
+	if len(g.bound.forAPI()) > 0 {
+		parts.start("api", g.serveHTTP)
+	}
+	if g.mapper != nil {
+		parts.start("mapper", g.mapper.Run)
+	}
+	g.log.Info("running", "url", g.URL(), "mqtt", g.MQTTAddress(), "parts", g.opts.Parts.String(), "version", g.opts.Version)
 	err := parts.wait(ctx)
 	g.log.Info("stopped")
-	g.control, g.bound = nil, listeners{} // closed by their parts
+	g.control, g.bus, g.bound = nil, nil, listeners{} // closed by their parts
 	return err
 }
 
@@ -294,6 +396,9 @@ func (g *Gateway) Close() error {
 	errs := []error{g.bound.close()}
 	if g.control != nil {
 		errs = append(errs, g.control.Close())
+	}
+	if g.bus != nil {
+		errs = append(errs, g.bus.Close())
 	}
 	if g.dir != nil {
 		errs = append(errs, g.dir.Close())

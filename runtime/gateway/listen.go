@@ -75,7 +75,7 @@ func (l *listeners) bind(opts *Options) (err error) {
 		return err
 	}
 	for _, a := range all {
-		if a.addr == "" && a.to != &l.http && a.to != &l.mqtt {
+		if a.addr == "" {
 			continue
 		}
 		bound, err := listen(a, opts.InsecureListen)
@@ -107,7 +107,10 @@ func certificateFor(secure *address, opts *Options) (*serverCertificate, error) 
 
 // forBroker returns the listeners that carry MQTT.
 func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.Listener {
-	all := []net.Listener{l.mqtt}
+	var all []net.Listener
+	if l.mqtt != nil {
+		all = append(all, l.mqtt)
+	}
 	if l.mqtts != nil {
 		all = append(all, tls.NewListener(l.mqtts, l.tls()))
 	}
@@ -122,7 +125,10 @@ func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.List
 
 // forAPI returns the listeners of the API.
 func (l *listeners) forAPI() []net.Listener {
-	all := []net.Listener{l.http}
+	var all []net.Listener
+	if l.http != nil {
+		all = append(all, l.http)
+	}
 	if l.https != nil {
 		all = append(all, tls.NewListener(l.https, l.api()))
 	}
