@@ -131,7 +131,7 @@ func (p *part) start() {
 
 func (p *part) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
-	_ = <-p.done             // of the signal
+	<-p.done                 //nolint:errcheck // of the signal
 	p.cmd = nil
 }
 

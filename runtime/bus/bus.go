@@ -189,8 +189,10 @@ func (b *Bus) enqueue(as string, m mapper.Message) (<-chan error, error) {
 	}
 	b.seq++
 	e := &entry{seq: b.seq, message: &m, qos: m.QoS, since: time.Now()}
+	var taken chan error
 	if m.QoS > 0 {
-		e.taken = make(chan error, 1)
+		taken = make(chan error, 1)
+		e.taken = taken
 	}
 	l.push(e)
 	b.stats.Queued++
@@ -198,7 +200,7 @@ func (b *Bus) enqueue(as string, m mapper.Message) (<-chan error, error) {
 		b.spill(l)
 	}
 	signal(l.kick)
-	return e.taken, nil
+	return taken, nil
 }
 
 // lane returns an identity's lane, made where there is none. The caller has the lock.
