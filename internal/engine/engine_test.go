@@ -383,6 +383,9 @@ func testUpgrade(t *testing.T, p *plant, dir string) {
 	has(t, p.named(err.Error()), "cannot bring up container NAME-control-1: it is not healthy after 3s; its last lines:\n  line 11 of a sick one", "line 30 of a sick one",
 		"the previous container NAME-control-1 was put back")
 	has(t, p.named(done.String()), "/container/control: image changed [failed]", "/container/broker: image changed [skipped]")
+	if text, err := os.ReadFile(filepath.Join(p.dir, render.ComposeFile)); err != nil || strings.Contains(string(text), "2.0.0") {
+		t.Errorf("the compose file says what does not run: %v", err)
+	}
 	p.kept(map[string]string{"control": "put back, so started again", "broker": before["broker"], "mapper": before["mapper"]}, "control")
 
 	p.given.ImageArchive = archive(t, dir, "2.0.1", "crash", runtime.GOARCH)

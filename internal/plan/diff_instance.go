@@ -63,11 +63,11 @@ func (d instanceDiff) started() []Step {
 	steps = append(steps, d.network()...)
 	steps = append(steps, d.volumes()...)
 	steps = append(steps, d.secrets()...)
-	steps = append(steps, d.files()...)
 	for _, c := range d.Desired.Containers {
 		steps = append(steps, d.container(c)...)
 	}
 	steps = append(steps, d.superfluous()...)
+	steps = append(steps, d.files()...) // last: they say what runs, also after a failure
 	if own, ok := d.own(); ok {
 		steps = append([]Step{own}, steps...)
 	}

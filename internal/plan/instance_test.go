@@ -68,7 +68,6 @@ func TestDiffInstance(t *testing.T) {
 			d.Containers[1].Memory, d.Containers[1].Running, d.Containers[1].Status = 1<<30, false, "exited (exit code 137)"
 		}, `~ instance/millwright: version changed
     version: "1.0.0" → "2.0.0"
-~ instance/millwright/file/docker-compose.yml: its settings changed
 ± instance/millwright/container/control: image changed
     image: "sha256:1.0.0" → "sha256:2.0.0"
     disturbs the container (~10 s)
@@ -80,6 +79,7 @@ func TestDiffInstance(t *testing.T) {
 ± instance/millwright/container/mapper: image changed
     image: "sha256:1.0.0" → "sha256:2.0.0"
     disturbs the container (~10 s)
+~ instance/millwright/file/docker-compose.yml: its settings changed
 
 Plan: 0 to add, 5 to change, 0 to delete. Disturbs: container (~10 s).
 `},
