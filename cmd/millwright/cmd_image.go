@@ -42,7 +42,7 @@ func newImageSaveCommand(s *streams, global *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "save FILE",
 		Short:   "Write an image that the engine has into an archive",
-		Long:    "Writes an image that the Docker engine has into FILE, an archive that 'image load', 'docker load' and the\ninstance's option image_archive take. FILE \"-\" is standard output.",
+		Long:    "Writes an image that the Docker engine has into FILE, an archive that 'image load',\n'docker load' and the instance's option image_archive take. FILE \"-\" is standard output.",
 		Example: "  millwright image save millwright.tar\n  millwright image save --image registry.example/millwright:1.2.3 - | gzip > millwright.tar.gz",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -94,7 +94,7 @@ func newImageLoadCommand(s *streams, global *globalOptions) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "load FILE",
 		Short:   "Give the engine the images of an archive",
-		Long:    "Gives the Docker engine the images in FILE, an archive as 'image save' or 'docker save' writes it, plain or\ncompressed by gzip. A broken archive, and one for another architecture, is refused before that.",
+		Long:    "Gives the Docker engine the images in FILE, an archive as 'image save' or 'docker save'\nwrites it, plain or compressed by gzip. A broken archive, and one for\nanother architecture, is refused before that.",
 		Example: "  millwright image load millwright.tar.gz",
 		Args:    exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {

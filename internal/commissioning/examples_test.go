@@ -14,14 +14,11 @@ func compiles(expression string) error {
 }
 
 // TestExamples holds that every published example is valid as it stands, without a warning.
+// (The playbooks among them end in .yaml; they are run by the tests of the modules.)
 func TestExamples(t *testing.T) {
-	var files []string
-	for _, pattern := range []string{"../../examples/*/*.yml", "../../examples/*/*.yaml"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, found...)
+	files, err := filepath.Glob("../../examples/*/*.yml")
+	if err != nil {
+		t.Fatal(err)
 	}
 	if len(files) == 0 {
 		t.Fatal("no examples")

@@ -126,6 +126,7 @@ const witnessPace = time.Millisecond
 // sends late, because it was held up, counts from when it should have been sent.
 type witness struct {
 	stop     chan struct{}
+	ended    chan struct{} // closed when nothing more is published
 	sent     atomic.Int64
 	received atomic.Int64
 	g        errgroup.Group
@@ -135,9 +136,12 @@ type witness struct {
 
 func (s *site) witness(t testing.TB) *witness {
 	t.Helper()
-	w := &witness{stop: make(chan struct{}), sub: s.login(t, "witness", "subscriber"), pub: s.login(t, "witness", "publisher")}
+	w := &witness{stop: make(chan struct{}), ended: make(chan struct{}), sub: s.login(t, "witness", "subscriber"), pub: s.login(t, "witness", "publisher")}
 	w.sub.subscribe(1, "witness")
-	w.g.Go(func() error { return w.publish() })
+	w.g.Go(func() error {
+		defer close(w.ended)
+		return w.publish()
+	})
 	w.g.Go(func() error { return w.receive() })
 	w.g.Go(func() error {
 		_, _ = io.Copy(io.Discard, w.pub.nc) // PUBACKs, until finish closes
@@ -206,10 +210,8 @@ func (w *witness) receive() error {
 func (w *witness) finish(t testing.TB) latencies {
 	t.Helper()
 	close(w.stop)
-	eventually(t, "the witness's messages", func() bool {
-		n := w.sent.Load()
-		return w.received.Load() == n && n == w.sent.Load()
-	})
+	<-w.ended
+	eventually(t, "the witness's messages", func() bool { return w.received.Load() == w.sent.Load() })
 	for _, c := range []*wire{w.sub, w.pub} {
 		if err := c.nc.Close(); err != nil {
 			t.Error(err)
