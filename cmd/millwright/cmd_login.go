@@ -77,7 +77,7 @@ func runLogin(ctx context.Context, opts *loginOptions, global *globalOptions, s 
 	if err = errors.Join(err, session.Logout(ctx)); err != nil {
 		return err
 	}
-	if err := client.SaveContext(name, client.Context{URL: settings.URL, CA: string(settings.CA), Token: token.Token}, true); err != nil {
+	if err := client.SaveContext(name, client.Context{URL: settings.URL, CA: string(settings.CA), Token: token.Token}); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(s.out, "logged in to %s as %q: context %q, valid until %s\n", settings.URL, username, name, moment(token.ExpiresAt))

@@ -34,7 +34,7 @@ func ensureContext(ctx context.Context, g *gateway.Gateway, log *slog.Logger) (l
 	if err != nil {
 		return "", err
 	}
-	return line, client.SaveContext(name, client.Context{URL: g.URL(), CA: g.AuthorityPEM(), Token: token.Token}, true)
+	return line, client.SaveContext(name, client.Context{URL: g.URL(), CA: g.AuthorityPEM(), Token: token.Token})
 }
 
 // otherHas reports whether the context "local" is that of another instance: one that runs,

@@ -27,7 +27,7 @@ func connectionOptions() []Option {
 		{Name: "api_token", Type: Str, NoLog: true, Doc: []string{"Token to send. Not given, it is C(MILLWRIGHT_TOKEN), else that of the context."}},
 		{Name: "context", Type: Str, Doc: []string{
 			"Name of a context in the context file of the user that the task runs as on the target.",
-			"Not given, it is C(MILLWRIGHT_CONTEXT), else the current context, else the only one.",
+			"Not given, it is C(MILLWRIGHT_CONTEXT), else the only one there is; with several the task fails and lists them.",
 		}},
 		{Name: "ca_cert", Type: Str, Doc: []string{"Certificate authority of the instance, PEM."}},
 		{Name: "ca_path", Type: Path, Doc: []string{
@@ -60,6 +60,7 @@ func (t *task) connect(ctx context.Context) error {
 	settings, warnings, err := client.Resolve(client.Given{
 		Context: t.args.text("context"), URL: t.args.text("api_url"), Token: t.args.text("api_token"),
 		Username: t.args.text("api_username"), Password: t.args.text("api_password"), CAPath: t.args.text("ca_path"),
+		Unattended: true,
 	}, t.call.Getenv)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -89,17 +90,19 @@ func LoadContexts(path string) (c Contexts, warning string, err error) {
 }
 
 // SaveContext adds or replaces one context in the context file of this process's
-// environment, which it makes where it is missing, readable for its owner alone. The context
-// becomes the current one if there is none and makeCurrentIfNone is true. The others stay.
-func SaveContext(name string, context Context, makeCurrentIfNone bool) error {
+// environment; see SaveContextIn.
+func SaveContext(name string, context Context) error {
 	path, err := ContextPath(os.Getenv)
 	if err != nil {
 		return err
 	}
-	return saveContext(path, name, context, makeCurrentIfNone)
+	return SaveContextIn(path, name, context)
 }
 
-func saveContext(path, name string, context Context, makeCurrentIfNone bool) error {
+// SaveContextIn adds or replaces one context in the context file, which it makes where it is
+// missing, readable for its owner alone. The context becomes the current one if there is none.
+// The others stay. A file that says so already is left as it is.
+func SaveContextIn(path, name string, context Context) error {
 	if err := spec.CheckName("context", name); err != nil {
 		return err
 	}
@@ -109,22 +112,55 @@ func saveContext(path, name string, context Context, makeCurrentIfNone bool) err
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return notWritten(path, err)
 	}
+	return change(path, func(all *Contexts) bool {
+		have, ok := all.Contexts[name]
+		context.More = have.More
+		_, current := all.Contexts[all.Current]
+		if ok && current && reflect.DeepEqual(have, context) {
+			return false
+		}
+		if all.Contexts == nil {
+			all.Contexts = map[string]Context{}
+		}
+		all.Contexts[name] = context
+		if !current {
+			all.Current = name
+		}
+		return true
+	})
+}
+
+// RemoveContextIn takes one context out of the context file. One that is not there, as a file
+// that is not, is no error. If it was the current one, none is afterwards.
+func RemoveContextIn(path, name string) error {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return change(path, func(all *Contexts) bool {
+		if _, ok := all.Contexts[name]; !ok {
+			return false
+		}
+		delete(all.Contexts, name)
+		if all.Current == name {
+			all.Current = ""
+		}
+		return true
+	})
+}
+
+// change edits the context file under its lock; edit reports whether there is something to write.
+func change(path string, edit func(*Contexts) bool) error {
 	lock, err := lockedfile.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return notWritten(path, err)
 	}
 	defer lock.Close() //nolint:errcheck // it holds nothing; closing unlocks it
-	all, _, err := LoadContexts(path)
+	all, open, err := LoadContexts(path)
 	if err != nil {
 		return err
 	}
-	if all.Contexts == nil {
-		all.Contexts = map[string]Context{}
-	}
-	context.More = all.Contexts[name].More
-	all.Contexts[name] = context
-	if _, ok := all.Contexts[all.Current]; !ok && makeCurrentIfNone {
-		all.Current = name
+	if !edit(&all) && open == "" {
+		return nil
 	}
 	text, err := yaml.Marshal(all)
 	if err != nil {

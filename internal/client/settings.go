@@ -38,6 +38,10 @@ type Given struct {
 	Username string
 	Password string
 	CAPath   string
+
+	// Unattended is set by what no person sits at: of several contexts it takes none for the
+	// one that is meant, the current one neither.
+	Unattended bool
 }
 
 // environment reads the settings' variables.
@@ -60,14 +64,17 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 	if err != nil {
 		return s, nil, err
 	}
+	env := environment(getenv)
 	contexts, warning, err := LoadContexts(path)
 	if err != nil {
-		return s, nil, err
+		if !selfContained(explicit, env) {
+			return s, nil, err
+		}
+		warning = err.Error() // nothing of it is needed
 	}
 	if warning != "" {
 		warnings = append(warnings, warning)
 	}
-	env := environment(getenv)
 	if explicit.Context != "" { // more explicit than any variable's URL
 		env.URL = ""
 	}
@@ -92,6 +99,14 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 		warnings = append(warnings, fmt.Sprintf("%s is not encrypted: token and data travel readably", s.URL))
 	}
 	return s, warnings, nil
+}
+
+// selfContained reports whether the sources say where, and as whom, without a context.
+func selfContained(explicit, env Given) bool {
+	if explicit.Context != "" || explicit.URL == "" && (env.URL == "" || env.Context != "") {
+		return false
+	}
+	return cmp.Or(explicit.Token, explicit.Username, env.Token, env.Username) != ""
 }
 
 // absent returns path if it names a file that does not exist.
@@ -141,13 +156,16 @@ func chooseContext(all Contexts, path string, explicit, env Given) (string, Cont
 		return "", Context{}, nil
 	}
 	switch {
-	case all.Current != "":
+	case all.Current != "" && !explicit.Unattended:
 		c, ok := all.Contexts[all.Current]
 		if !ok {
 			return "", Context{}, spec.Errorf(spec.Invalid, "cannot find the current context %q in %q", all.Current, path).
 				WithHint("%s", known(all, path))
 		}
 		return all.Current, c, nil
+	case len(names) > 1 && explicit.Unattended:
+		return "", Context{}, spec.Errorf(spec.Invalid, "cannot choose among the contexts of %q", path).
+			WithHint("%s; name one by the option context, or by MILLWRIGHT_CONTEXT", known(all, path))
 	case len(names) > 1:
 		return "", Context{}, spec.Errorf(spec.Invalid, "cannot choose among the contexts of %q: none is current", path).
 			WithHint("%s; name one by --context", known(all, path))

@@ -37,6 +37,8 @@ func TestResolve(t *testing.T) {
 		"user beats context":    {plants, Given{}, map[string]string{"MILLWRIGHT_USERNAME": "u", "MILLWRIGHT_PASSWORD": "p"}, Settings{URL: "https://a", Username: "u", Password: "p", CA: []byte("ca-a"), Context: "a"}},
 		"token beats user":      {plants, Given{Token: "o"}, map[string]string{"MILLWRIGHT_USERNAME": "u", "MILLWRIGHT_PASSWORD": "p"}, Settings{URL: "https://a", Token: "o", CA: []byte("ca-a"), Context: "a"}},
 		"authority":             {plants, Given{CAPath: ca}, nil, Settings{URL: "https://a", Token: "token-a", CA: []byte("from-file"), Context: "a"}},
+		"only one, unattended":  {"current: y\ncontexts: {x: {url: \"https://x\", token: t}}", Given{Unattended: true}, nil, Settings{URL: "https://x", Token: "t", Context: "x"}},
+		"file of no use":        {"current: [", Given{URL: "https://c", Token: "o"}, nil, Settings{URL: "https://c", Token: "o"}},
 		"only one":              {"contexts: {x: {url: \"https://x\", token: t}}", Given{}, nil, Settings{URL: "https://x", Token: "t", Context: "x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -48,7 +50,7 @@ func TestResolve(t *testing.T) {
 				env[k] = v
 			}
 			got, warnings, err := Resolve(test.explicit, func(k string) string { return env[k] })
-			if err != nil || len(warnings) != 0 {
+			if wanted := name == "file of no use"; err != nil || len(warnings) != 0 && !wanted {
 				t.Fatal(err, warnings)
 			}
 			if got.URL != test.want.URL || got.Token != test.want.Token || got.Username != test.want.Username ||
@@ -65,11 +67,12 @@ func TestResolveRefuses(t *testing.T) {
 		explicit Given
 		want     string
 	}{
-		"unknown":         {plants, Given{Context: "c"}, `cannot find context "c"`},
-		"unknown current": {"current: x\ncontexts: {}", Given{}, `cannot find the current context "x"`},
-		"several":         {strings.Replace(plants, "current: a\n", "", 1), Given{}, "cannot choose among the contexts"},
-		"no YAML":         {"current: [", Given{}, "cannot read the context file"},
-		"no authority":    {plants, Given{CAPath: "/does/not/exist"}, "cannot read the certificate authority"},
+		"unknown":             {plants, Given{Context: "c"}, `cannot find context "c"`},
+		"unknown current":     {"current: x\ncontexts: {}", Given{}, `cannot find the current context "x"`},
+		"several":             {strings.Replace(plants, "current: a\n", "", 1), Given{}, "cannot choose among the contexts"},
+		"several, unattended": {plants, Given{Unattended: true}, "cannot choose among the contexts"},
+		"no YAML":             {"current: [", Given{}, "cannot read the context file"},
+		"no authority":        {plants, Given{CAPath: "/does/not/exist"}, "cannot read the certificate authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := write(t, test.file)
@@ -118,7 +121,7 @@ func TestSaveContext(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "config.yaml")
 	t.Setenv("MILLWRIGHT_CONFIG", path)
 	for _, name := range []string{"a", "b"} {
-		if err := SaveContext(name, Context{URL: "https://" + name, Token: "t"}, true); err != nil {
+		if err := SaveContext(name, Context{URL: "https://" + name, Token: "t"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -132,11 +135,30 @@ func TestSaveContext(t *testing.T) {
 			t.Errorf("%s: %v, %v", file, info, err)
 		}
 	}
-	if err := SaveContext("bad name", Context{URL: "https://a"}, true); spec.KindOf(err) != spec.Invalid {
+	if err := SaveContext("bad name", Context{URL: "https://a"}); spec.KindOf(err) != spec.Invalid {
 		t.Errorf("bad name: %v", err)
 	}
-	if err := SaveContext("c", Context{URL: "nowhere"}, true); spec.KindOf(err) != spec.Invalid {
+	if err := SaveContext("c", Context{URL: "nowhere"}); spec.KindOf(err) != spec.Invalid {
 		t.Errorf("bad URL: %v", err)
+	}
+}
+
+func TestRemoveContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := RemoveContextIn(path, "a"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := SaveContextIn(path, name, Context{URL: "https://" + name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := RemoveContextIn(path, "a"); err != nil {
+		t.Fatal(err)
+	}
+	all, _, err := LoadContexts(path)
+	if err != nil || all.Current != "" || strings.Join(all.Names(), "") != "b" {
+		t.Errorf("got %+v, %v", all, err)
 	}
 }
 
@@ -146,7 +168,7 @@ func TestSaveContextKeeps(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, name := range []string{"a", "b", "c", "d", "x"} {
 		wg.Go(func() {
-			if err := saveContext(path, name, Context{URL: "https://y"}, true); err != nil {
+			if err := SaveContextIn(path, name, Context{URL: "https://y"}); err != nil {
 				t.Error(err)
 			}
 		})

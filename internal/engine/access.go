@@ -5,12 +5,14 @@ import (
 	"context"
 	"io"
 	"net"
+	neturl "net/url"
 	"path"
 	"strconv"
 	"strings"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -87,4 +89,39 @@ func (e *Engine) readFile(ctx context.Context, name, file string) (string, error
 		return "", e.failed("read "+file+" of container "+name, err)
 	}
 	return string(text), nil
+}
+
+// Remote is the host name of an engine that is not this machine's; empty: it is.
+func (e *Engine) Remote() string {
+	u, err := neturl.Parse(e.host)
+	if e.local || err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// Containers lists the instance's containers in the order in which they start.
+func (e *Engine) Containers(ctx context.Context, instance string) ([]plan.Container, error) {
+	o, err := e.observe(ctx, instance)
+	if err != nil {
+		return nil, err
+	}
+	return o.Containers, nil
+}
+
+// New reports whether nothing was ever applied where the pass looked.
+func (p *Pass) New() bool { return p.actual.Spec == nil }
+
+// Files are where the compose file and the file of its variables lie; empty on another host that
+// gets none.
+func (p *Pass) Files() (compose, env string) {
+	for _, f := range p.desired.Files {
+		switch f.Name {
+		case render.ComposeFile:
+			compose = f.Path
+		case render.EnvFile:
+			env = f.Path
+		}
+	}
+	return compose, env
 }

@@ -37,7 +37,7 @@ options:
   context:
     description:
       - Name of a context in the context file of the user that the task runs as on the target.
-      - Not given, it is C(MILLWRIGHT_CONTEXT), else the current context, else the only one.
+      - Not given, it is C(MILLWRIGHT_CONTEXT), else the only one there is; with several the task fails and lists them.
     type: str
   ca_cert:
     description:
