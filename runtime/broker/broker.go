@@ -25,8 +25,8 @@ import (
 
 	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/credential"
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // Options of a broker.

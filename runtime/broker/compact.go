@@ -1,6 +1,6 @@
 package broker
 
-import "github.com/millwright/millwright/runtime/broker/journal"
+import "github.com/millwright/millwright/internal/journal"
 
 // move writes anew what of a record is still needed, for the journal, which then removes the
 // segment in which it stands.

@@ -13,8 +13,8 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/millwright/millwright/internal/credential"
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // maxConnect is the largest CONNECT: everything in it is at most 64 KiB.

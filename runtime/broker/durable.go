@@ -4,7 +4,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // offerDurably writes the message with all whom it waits for, and hands it out. Broker.order

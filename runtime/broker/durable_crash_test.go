@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
+	"github.com/millwright/millwright/internal/journal/journaltest"
 )
 
 // machine is what a broker runs on until it is switched off.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/millwright/millwright/internal/journal/journaltest"
 	"github.com/millwright/millwright/internal/testneed"
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
 )
 
 // diary is a log that a test reads while it is written.

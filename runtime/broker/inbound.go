@@ -7,8 +7,8 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // topicEntry is a topic that the client publishes to, checked.

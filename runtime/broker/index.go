@@ -3,8 +3,8 @@ package broker
 import (
 	"strings"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 const sharePrefix = "$share/"

@@ -3,8 +3,8 @@ package broker
 import (
 	"errors"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // load reads messages from disk and puts them where fill finds them.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // message is one application message on its way through the broker. One that is kept is

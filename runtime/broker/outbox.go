@@ -5,8 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // outbox is what waits for one network session, in order: what is in flight, what is

@@ -3,7 +3,7 @@ package broker
 import (
 	"sync"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 var (

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // recovery rebuilds sessions, queues and retained messages from the journal.

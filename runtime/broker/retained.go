@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // retained holds the last retained message of each topic in memory. They stand in the

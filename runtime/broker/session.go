@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // sessionKey names a session. Client ids are each identity's own, so that nobody can take

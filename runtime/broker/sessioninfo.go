@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // SessionInfo says how one network client fares.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/mochi-mqtt/server/v2/packets"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
+	"github.com/millwright/millwright/internal/journal"
+	"github.com/millwright/millwright/internal/journal/journaltest"
 )
 
 // startSickly runs a broker whose disk a test can make fail.

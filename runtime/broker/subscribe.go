@@ -3,8 +3,8 @@ package broker
 import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // subscribe handles SUBSCRIBE: each filter is granted or refused by itself (MQTT 5.0, 3.8).

@@ -17,8 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 	"github.com/millwright/millwright/runtime/mapper"
 )
 

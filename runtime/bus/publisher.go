@@ -8,8 +8,8 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 	"github.com/millwright/millwright/runtime/mapper"
 )
 

@@ -4,8 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 	"github.com/millwright/millwright/runtime/mapper"
 )
 

@@ -8,7 +8,7 @@ import (
 	"sort"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/runtime/mapper"
 )
 

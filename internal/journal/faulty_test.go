@@ -4,9 +4,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/millwright/millwright/internal/journal"
+	"github.com/millwright/millwright/internal/journal/journaltest"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
 )
 
 // The disk fails now and then, in every way, and at last the power does.

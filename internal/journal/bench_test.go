@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // BenchmarkAppend appends 100 bytes; the journal is committed beside it.

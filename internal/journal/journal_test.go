@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // kept collects what replay shows.

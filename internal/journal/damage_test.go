@@ -12,8 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // written makes a journal of so many records, each durable before the next, in segments

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // Op is a kind of operation that can fail.

@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
+	"github.com/millwright/millwright/internal/journal"
+	"github.com/millwright/millwright/internal/journal/journaltest"
 )
 
 type told struct {

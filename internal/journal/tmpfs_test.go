@@ -8,8 +8,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/millwright/millwright/internal/journal"
 	"github.com/millwright/millwright/internal/testneed"
-	"github.com/millwright/millwright/runtime/broker/journal"
 )
 
 // A disk that is really full: what was durable stays, acknowledgements are still written,

@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/millwright/millwright/internal/journal"
+	"github.com/millwright/millwright/internal/journal/journaltest"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
 )
 
 // within returns a context that ends after d of the bubble's time.

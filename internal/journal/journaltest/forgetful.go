@@ -13,7 +13,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/millwright/millwright/runtime/broker/journal"
+	"github.com/millwright/millwright/internal/journal"
 )
 
 // ErrCrashed is what every operation returns after the crash.

@@ -7,9 +7,9 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/millwright/millwright/internal/journal"
+	"github.com/millwright/millwright/internal/journal/journaltest"
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker/journal"
-	"github.com/millwright/millwright/runtime/broker/journal/journaltest"
 )
 
 // FuzzReplay overwrites a part of one of a journal's files, or cuts it off: what is shown was
