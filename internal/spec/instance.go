@@ -56,6 +56,9 @@ type Instance struct {
 	Timezone   string            `json:"timezone,omitempty" yaml:"timezone,omitempty"`
 	Limits     map[string]Limit  `json:"limits,omitempty" yaml:"limits,omitempty"` // by part or agent
 
+	Backup     *bool  `json:"backup,omitempty" yaml:"backup,omitempty"`           // before the image changes; nil: true
+	BackupPath string `json:"backup_path,omitempty" yaml:"backup_path,omitempty"` // directory for backups; empty: a volume of the instance
+
 	Wait          *bool `json:"wait,omitempty" yaml:"wait,omitempty"`                 // for health; nil: true
 	WaitTimeout   int   `json:"wait_timeout,omitempty" yaml:"wait_timeout,omitempty"` // seconds; 0: 300
 	DeleteVolumes bool  `json:"delete_volumes,omitempty" yaml:"delete_volumes,omitempty"`

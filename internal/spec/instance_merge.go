@@ -60,6 +60,7 @@ func (i Instance) over(below Instance) Instance {
 	m.Certificate, m.TrustedCA = cmp.Or(i.Certificate, below.Certificate), cmp.Or(i.TrustedCA, below.TrustedCA)
 	m.ReadOnly, m.Proxy = cmp.Or(i.ReadOnly, below.ReadOnly), cmp.Or(i.Proxy, below.Proxy)
 	m.Timezone, m.DockerHost = cmp.Or(i.Timezone, below.Timezone), cmp.Or(i.DockerHost, below.DockerHost)
+	m.Backup, m.BackupPath = cmp.Or(i.Backup, below.Backup), cmp.Or(i.BackupPath, below.BackupPath)
 	m.Limits = overLimits(i.Limits, below.Limits)
 	if i.Agents != nil {
 		m.Agents = i.sortedAgents()
@@ -124,6 +125,9 @@ func (i Instance) checkTogether() error {
 	}
 	return nil
 }
+
+// BacksUp reports whether a backup is made before the image changes.
+func (i Instance) BacksUp() bool { return i.Backup == nil || *i.Backup }
 
 // Memory is the bound of a part in bytes.
 func (i Instance) Memory(part string) int64 {
