@@ -2,6 +2,7 @@ package engine
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"io"
 	"net"
@@ -34,7 +35,7 @@ type Access struct {
 // the engine. An instance that is not there, or has not made them yet, is of kind not_found.
 func (e *Engine) Access(ctx context.Context, i spec.Instance) (Access, error) {
 	control := i.Name + "-" + spec.PartControl + "-1"
-	a := Access{URL: url(i)}
+	a := Access{URL: e.URL(i)}
 	for name, to := range map[string]*string{tokenFile: &a.Token, authorityFile: &a.CA} {
 		text, err := e.readFile(ctx, control, path.Join(render.DataDir, name))
 		if err != nil {
@@ -51,15 +52,19 @@ func (e *Engine) AdminPassword(ctx context.Context, instance string) (string, er
 	return e.readFile(ctx, recordName(instance), path.Join(render.SecretsDir, render.SecretAdminPassword))
 }
 
-// url is where the API is for a program on the engine's host.
-func url(i spec.Instance) string {
+// URL is where the API of an instance is, or will be, for a program on this host; empty: the
+// instance publishes no https.
+func (e *Engine) URL(i spec.Instance) string { return url(i, cmp.Or(e.Remote(), "localhost")) }
+
+// url takes the engine's host for an address that stands for every one of its own.
+func url(i spec.Instance, engine string) string {
 	address, number, err := i.Ports[spec.PortHTTPS].Split()
 	if err != nil {
 		return ""
 	}
 	host := address
 	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
-		host = "localhost"
+		host = engine
 	}
 	if number != 443 {
 		host = net.JoinHostPort(host, strconv.Itoa(int(number)))

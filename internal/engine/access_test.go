@@ -11,7 +11,16 @@ func TestURL(t *testing.T) {
 		"443": "https://localhost", "8443": "https://localhost:8443", "127.0.0.1:8443": "https://localhost:8443",
 		"10.0.0.7:443": "https://10.0.0.7", "[2001:db8::1]:443": "https://[2001:db8::1]", "[2001:db8::1]:8443": "https://[2001:db8::1]:8443", "": "",
 	} {
-		if got := url(spec.Instance{Ports: spec.Ports{spec.PortHTTPS: port}}); got != want {
+		if got := url(spec.Instance{Ports: spec.Ports{spec.PortHTTPS: port}}, "localhost"); got != want {
+			t.Errorf("%q: got %q, want %q", port, got, want)
+		}
+	}
+}
+
+// On another host every one of its addresses is reached by its name.
+func TestURLOfRemote(t *testing.T) {
+	for port, want := range map[spec.Port]string{"443": "https://plant.example", "8443": "https://plant.example:8443", "10.0.0.7:443": "https://10.0.0.7"} {
+		if got := url(spec.Instance{Ports: spec.Ports{spec.PortHTTPS: port}}, "plant.example"); got != want {
 			t.Errorf("%q: got %q, want %q", port, got, want)
 		}
 	}
