@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/millwright/millwright/internal/commissioning"
 	"github.com/millwright/millwright/internal/commissioning/stack"
@@ -41,14 +42,35 @@ func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spe
 			return text, err
 		},
 	})
-	for _, s := range services {
+	unread := spec.HasErrors(found) // what is missing then has been said
+	for i, s := range services {
 		if s.Commissioning == "" {
 			continue
 		}
-		_, more := evaluate(s.CommissioningFile, []byte(s.Commissioning), s.ID, s.Parameters, s.Parameters == nil)
+		some := s.Parameters == nil || s.MergeParameters || unread
+		service, more := evaluate(s.CommissioningFile, []byte(s.Commissioning), s.ID, s.Parameters, some)
 		found = append(found, more...)
+		found = append(found, shownSecrets(declared, i, service)...)
 	}
 	return users, services, found
+}
+
+// shownSecrets warns of what a stack keeps secret and its file does not: plans would show it.
+func shownSecrets(declared *stack.Stack, i int, service *commissioning.Service) []spec.Diagnostic {
+	var found []spec.Diagnostic
+	if service == nil {
+		return nil
+	}
+	for _, p := range service.Parameters {
+		if _, secret := declared.Services[i].Secrets[p.Name]; secret && !p.Sensitive {
+			found = append(found, spec.Diagnostic{
+				Position: declared.At("services", i, "secret_parameters", p.Name), Severity: spec.SeverityWarning, Code: "shown-secret",
+				Message: fmt.Sprintf("parameter %q is no secret to the commissioning file: plans show its value", p.Name),
+				Hint:    "add \"format: password\" to the parameter",
+			})
+		}
+	}
+	return found
 }
 
 // absentStack is everything that a stack declares, as what is to go. Passwords are not read.
@@ -94,7 +116,7 @@ func serviceID(file string, text []byte) (string, error) {
 }
 
 // checkFile checks one file alone, and those that a stack names with it. A variable that a
-// stack takes a password from need not be set for that.
+// stack takes a secret from need not be set for that.
 func checkFile(ctx context.Context, read *sources, file string, text []byte) []spec.Diagnostic {
 	if !stack.Kind(text) {
 		_, found := evaluate(file, text, "", nil, true)
@@ -106,6 +128,12 @@ func checkFile(ctx context.Context, read *sources, file string, text []byte) []s
 	}
 	for i := range declared.Users {
 		declared.Users[i].PasswordEnv, declared.Users[i].PasswordFile = "", ""
+	}
+	for i, s := range declared.Services {
+		for name := range s.Secrets {
+			declared.Services[i].Secrets[name] = stack.Source{}
+			declared.Services[i].MergeParameters = true
+		}
 	}
 	_, _, more := loadStack(ctx, declared, read)
 	return append(found, more...)

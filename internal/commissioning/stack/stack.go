@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,6 +46,8 @@ type service struct {
 	State             string         `json:"state,omitempty" enum:"enabled,present,disabled,restarted,absent" doc:"Enabled by default."`
 	CommissioningFile string         `json:"commissioning_file,omitempty" doc:"Path, relative to the stack file. A service that is there keeps its file without it."`
 	Parameters        map[string]any `json:"parameters,omitempty" doc:"Values of the file's parameters."`
+	Secrets           map[string]any `json:"secret_parameters,omitempty" doc:"Values of further parameters: {env: NAME} or {file: PATH}."`
+	MergeParameters   bool           `json:"merge_parameters,omitempty" doc:"The instance keeps the parameters that are not given."`
 	DeleteVolumes     bool           `json:"delete_volumes,omitempty" doc:"Whether absent removes volumes too."`
 }
 
@@ -54,7 +57,7 @@ type Stack struct {
 	Instance map[string]any // nil if not given; numbers are json.Number
 	Roles    []spec.Role
 	Users    []User
-	Services []spec.Service // CommissioningFile is joined with the stack file's folder; Commissioning is empty
+	Services []Service
 
 	document *commissioning.Document
 }
@@ -64,6 +67,20 @@ type User struct {
 	spec.User
 	PasswordEnv  string // name of an environment variable
 	PasswordFile string // path, joined with the stack file's folder
+}
+
+// Service is a service some of whose parameters may lie elsewhere. CommissioningFile is
+// joined with the stack file's folder; Commissioning is empty.
+type Service struct {
+	spec.Service
+	Secrets map[string]Source // by the parameter's name
+}
+
+// Source is where a value lies: one of the two is given. A service's source that names
+// neither is passed over.
+type Source struct {
+	Env  string // name of an environment variable
+	File string // path, joined with the stack file's folder
 }
 
 // Owner marks what the stack declares.
@@ -171,7 +188,7 @@ func (p *parser) user(v any, i int) User {
 	case map[string]any:
 		p.source(&u, password, i)
 	default:
-		p.fail("wrong-type", "quote a password of digits", "password must be text, {env: NAME} or {file: PATH}", "users", i, "password")
+		p.fail("wrong-type", "quote a password of digits", passwordForm, "users", i, "password")
 	}
 	if err := u.Check(); err != nil && u.Username != "" {
 		p.failOnce("bad-user", err, "users", i)
@@ -179,22 +196,48 @@ func (p *parser) user(v any, i int) User {
 	return u
 }
 
-// source reads {env: NAME} or {file: PATH}.
+const passwordForm = "password must be text, {env: NAME} or {file: PATH}"
+
 func (p *parser) source(u *User, m map[string]any, i int) {
+	from, ok := p.sourceOf(m)
+	if !ok {
+		p.fail("wrong-type", "", passwordForm, "users", i, "password")
+	}
+	u.PasswordEnv, u.PasswordFile = from.Env, from.File
+}
+
+// sourceOf reads {env: NAME} or {file: PATH}.
+func (p *parser) sourceOf(v any) (Source, bool) {
+	m, _ := v.(map[string]any)
 	env, isEnv := m["env"].(string)
 	file, isFile := m["file"].(string)
 	if len(m) != 1 || !isEnv && !isFile || env+file == "" {
-		p.fail("wrong-type", "", "password must be text, {env: NAME} or {file: PATH}", "users", i, "password")
-		return
+		return Source{}, false
 	}
-	u.PasswordEnv = env
 	if isFile {
-		u.PasswordFile = p.path(file)
+		file = p.path(file)
 	}
+	return Source{env, file}, true
 }
 
-func (p *parser) service(v any, i int) spec.Service {
-	s := decode[spec.Service](v)
+func (p *parser) service(v any, i int) Service {
+	s := Service{Service: decode[spec.Service](v)}
+	m, _ := v.(map[string]any)
+	elsewhere, _ := m["secret_parameters"].(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(elsewhere)) {
+		from, ok := p.sourceOf(elsewhere[name])
+		if !ok {
+			p.fail("wrong-type", "a value that everyone may see belongs under parameters", fmt.Sprintf("secret %q must be {env: NAME} or {file: PATH}", name), "services", i, "secret_parameters", name)
+			continue
+		}
+		if _, twice := s.Parameters[name]; twice {
+			p.fail("duplicate-name", "remove one of them", fmt.Sprintf("parameter %q is given under parameters and under secret_parameters", name), "services", i, "secret_parameters", name)
+		}
+		if s.Secrets == nil {
+			s.Secrets = map[string]Source{}
+		}
+		s.Secrets[name] = from
+	}
 	if err := s.Check(); err != nil {
 		p.failOnce("bad-service", err, "services", i)
 	}
@@ -262,8 +305,8 @@ type Sources struct {
 	File func(path string) ([]byte, error)
 }
 
-// Load returns users with their passwords and services with their files' text. What cannot
-// be read is a diagnostic at the place that names it.
+// Load returns users with their passwords and services with their files' text and their
+// secret parameters. What cannot be read is a diagnostic at the place that names it.
 func (s *Stack) Load(from Sources) ([]spec.User, []spec.Service, []spec.Diagnostic) {
 	p := parser{document: s.document}
 	var users []spec.User
@@ -275,33 +318,21 @@ func (s *Stack) Load(from Sources) ([]spec.User, []spec.Service, []spec.Diagnost
 		if v.CommissioningFile != "" {
 			text, err := from.File(v.CommissioningFile)
 			if err != nil {
-				p.fail("unreadable-file", "the path is relative to the stack file", fmt.Sprintf("cannot read %q: %v", v.CommissioningFile, err), "services", i, "commissioning_file")
+				p.unreadable(v.CommissioningFile, err, "services", i, "commissioning_file")
 			}
 			v.Commissioning = string(text)
 		}
-		services = append(services, v)
+		services = append(services, p.withSecrets(v, from, i))
 	}
 	return users, services, p.found
 }
 
 func (p *parser) withPassword(u User, from Sources, i int) spec.User {
-	var password string
-	switch {
-	case u.PasswordEnv != "":
-		value, ok := from.Env(u.PasswordEnv)
-		if !ok {
-			p.fail("missing-variable", "export it, or use {file: PATH}", fmt.Sprintf("environment variable %q is not set", u.PasswordEnv), "users", i, "password")
-			return u.User
-		}
-		password = value
-	case u.PasswordFile != "":
-		text, err := from.File(u.PasswordFile)
-		if err != nil {
-			p.fail("unreadable-file", "the path is relative to the stack file", fmt.Sprintf("cannot read %q: %v", u.PasswordFile, err), "users", i, "password")
-			return u.User
-		}
-		password = strings.TrimRight(string(text), "\r\n")
-	default:
+	if u.PasswordEnv == "" && u.PasswordFile == "" {
+		return u.User
+	}
+	password, ok := p.read(Source{u.PasswordEnv, u.PasswordFile}, from, "users", i, "password")
+	if !ok {
 		return u.User
 	}
 	u.Password = &password
@@ -310,3 +341,47 @@ func (p *parser) withPassword(u User, from Sources, i int) spec.User {
 	}
 	return u.User
 }
+
+// withSecrets lays the parameters that lie elsewhere over those of the stack.
+func (p *parser) withSecrets(s Service, from Sources, i int) spec.Service {
+	if len(s.Secrets) == 0 {
+		return s.Service
+	}
+	all := make(map[string]any, len(s.Parameters)+len(s.Secrets))
+	maps.Copy(all, s.Parameters)
+	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
+		if s.Secrets[name] == (Source{}) {
+			continue
+		}
+		if value, ok := p.read(s.Secrets[name], from, "services", i, "secret_parameters", name); ok {
+			all[name] = value
+		}
+	}
+	s.Parameters = all
+	return s.Service
+}
+
+// read returns the text that lies elsewhere, of a file without the line's end. Ok is false if
+// it cannot be had, which is then said at the place that names it.
+func (p *parser) read(s Source, from Sources, place ...any) (text string, ok bool) {
+	if s.Env != "" {
+		value, ok := from.Env(s.Env)
+		if !ok {
+			p.fail("missing-variable", "export it, or use {file: PATH}", fmt.Sprintf("environment variable %q is not set", s.Env), place...)
+		}
+		return value, ok
+	}
+	content, err := from.File(s.File)
+	if err != nil {
+		p.unreadable(s.File, err, place...)
+		return "", false
+	}
+	return strings.TrimRight(string(content), "\r\n"), true
+}
+
+func (p *parser) unreadable(path string, err error, place ...any) {
+	p.fail("unreadable-file", "the path is relative to the stack file", fmt.Sprintf("cannot read %q: %v", path, err), place...)
+}
+
+// At returns the place of a value, as Document.At.
+func (s *Stack) At(path ...any) spec.Position { return s.document.At(path...) }

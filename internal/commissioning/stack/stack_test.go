@@ -86,6 +86,8 @@ func TestMistakes(t *testing.T) {
 		"short password":   {"stack: a\nusers:\n  - {username: u, password: abc}\n", "fewer than 5 characters"},
 		"number":           {"stack: a\nusers:\n  - {username: u, password: 12345}\n", "f.yaml:3:29: error: password must be text"},
 		"env and file":     {"stack: a\nusers:\n  - {username: u, password: {env: A, file: b}}\n", "password must be text"},
+		"plain secret":     {"stack: a\nservices:\n  - {id: b, secret_parameters: {pin: '0815'}}\n", `f.yaml:3:38: error: secret "pin" must be {env: NAME} or {file: PATH}`},
+		"given twice":      {"stack: a\nservices:\n  - {id: b, parameters: {pin: 1}, secret_parameters: {pin: {env: PIN}}}\n", `f.yaml:3:60: error: parameter "pin" is given under parameters and under secret_parameters`},
 		"reserved in name": {"stack: a\nusers:\n  - {username: 'service:x'}\n", "cannot name a user"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -124,6 +126,30 @@ func TestKept(t *testing.T) {
 	}
 	if _, services, ds := s.Load(sources(nil)); len(ds) > 0 || services[2].Commissioning != "" {
 		t.Errorf("got %v, %v", services, ds)
+	}
+}
+
+func TestSecrets(t *testing.T) {
+	src := "stack: a\nservices:\n  - id: b\n    commissioning_file: b.yml\n    parameters: {host: h}\n    merge_parameters: true\n" +
+		"    secret_parameters: {pin: {file: pin.txt}, token: {env: LINE1_PASSWORD}}\n  - {id: c, parameters: {x: 1}}\n"
+	s, ds := Parse("halls/f.yaml", []byte(src))
+	if len(ds) > 0 {
+		t.Fatal(ds)
+	}
+	_, services, ds := s.Load(sources(map[string]string{"halls/b.yml": "resources: {}\n", "halls/pin.txt": "0815\n"}))
+	want := map[string]any{"host": "h", "pin": "0815", "token": "from-LINE1_PASSWORD"}
+	if len(ds) > 0 || !services[0].MergeParameters || !reflect.DeepEqual(services[0].Parameters, want) || len(services[1].Parameters) != 1 {
+		t.Errorf("got %v, %v", services, ds)
+	}
+	if len(s.Services[0].Parameters) != 1 {
+		t.Errorf("what was parsed has changed: %v", s.Services[0].Parameters)
+	}
+	_, _, ds = s.Load(Sources{Env: func(string) (string, bool) { return "", false }, File: sources(nil).File})
+	if len(ds) != 3 || ds[1].Code != "unreadable-file" || ds[2].Code != "missing-variable" || ds[2].Line != 7 {
+		t.Errorf("got %v", ds)
+	}
+	if at := s.At("services", 0, "secret_parameters", "token"); at.Line != 7 || at.Column != 54 {
+		t.Errorf("the token is at %v", at)
 	}
 }
 
