@@ -133,3 +133,14 @@ func (c *Client) Authority(ctx context.Context) (spec.AuthorityView, error) {
 	err := c.do(ctx, call{method: http.MethodGet, path: "authority", out: &v, again: true})
 	return v, err
 }
+
+// ServiceOutline returns what a service consists of. A missing one is an error of kind not_found.
+func (c *Client) ServiceOutline(ctx context.Context, id string) (spec.ServiceOutline, error) {
+	var v spec.ServiceOutline
+	path, err := c.Services().item(id)
+	if err != nil {
+		return v, err
+	}
+	err = c.do(ctx, call{method: http.MethodGet, path: path + "/outline", out: &v, again: true})
+	return v, err
+}

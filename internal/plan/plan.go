@@ -77,6 +77,8 @@ type Plan struct {
 	Diagnostics []spec.Diagnostic `json:"diagnostics,omitempty"`
 	// Deviations of the objects named: health, never a step.
 	Deviations []spec.Deviation `json:"deviations,omitempty"`
+	// Services are what the services named will consist of, where the request asks for it.
+	Services []spec.ServiceOutline `json:"services,omitempty"`
 	// Applied is true in the answer to apply.
 	Applied bool `json:"applied,omitempty"`
 }
@@ -93,6 +95,10 @@ type Request struct {
 
 	MaxDisturbance   Disturbance `json:"max_disturbance,omitempty"`
 	AllowUnsupported bool        `json:"allow_unsupported,omitempty"`
+
+	// Only for plan.
+	Authorise bool `json:"authorise,omitempty"` // refuse what apply would refuse this caller
+	Outline   bool `json:"outline,omitempty"`   // answer with what the services will consist of
 
 	// Only for apply.
 	Digest  string  `json:"digest,omitempty"`  // of the plan that was shown; required unless Confirm is "any"

@@ -54,6 +54,7 @@ func (c *Control) newHandler() http.Handler {
 	api := humago.New(mux, apiConfig(c.opts.Version))
 	c.registerPlan(api)
 	c.registerServices(api)
+	c.registerOutline(api)
 	c.registerUsers(api)
 	c.registerRoles(api)
 	c.registerAgents(api)

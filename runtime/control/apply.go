@@ -41,7 +41,10 @@ func (c *Control) planOf(ctx context.Context, who *caller, req plan.Request) (pl
 	if err != nil {
 		return p, err
 	}
-	return p, d.checkDisturbance(p)
+	if err := d.checkDisturbance(p); err != nil {
+		return p, err
+	}
+	return d.complete(p)
 }
 
 func (d *draft) checkDisturbance(p plan.Plan) error {
