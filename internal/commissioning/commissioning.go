@@ -22,6 +22,9 @@ type Input struct {
 	ID         string         // service id; empty: DefaultID
 	Parameters map[string]any // as given by the user; integers as json.Number or int
 
+	// Sensitive are parameters that are secrets whatever the file says of them.
+	Sensitive []string
+
 	// CheckExpression checks the syntax of a rule's JSONata; nil leaves expressions unchecked.
 	CheckExpression func(expression string) error
 	// AllowMissing is for a look at the file alone: parameters without a value are no

@@ -93,7 +93,8 @@ func (e *evaluator) newValue(p *parameter) *node {
 	}
 	p.node = schema
 	format, marked := schema.get("format"), schema.get("sensitive")
-	p.sensitive = format != nil && format.text == "password" || marked != nil && marked.flag
+	p.sensitive = format != nil && format.text == "password" || marked != nil && marked.flag ||
+		slices.Contains(e.input.Sensitive, p.name)
 	v := schema.get("default")
 	if given, ok := e.input.Parameters[p.name]; ok && given != nil {
 		p.given = true

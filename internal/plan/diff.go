@@ -76,13 +76,24 @@ func diffUser(in Input, desired, actual *User) []Step {
 }
 
 func comparePassword(from, to User) []Change {
+	label := compareLabel("password_label", from.PasswordLabel, to.PasswordLabel)
 	switch {
+	case to.PasswordLabel != "" && label != nil: // another label says that it is another password
+		return append([]Change{{Path: "password", Sensitive: true}}, label...)
 	case to.PasswordNotCompared:
 		return []Change{{Path: "password", Sensitive: true, NotCompared: true}}
 	case from.Password != to.Password:
-		return []Change{{Path: "password", Sensitive: true}}
+		return append([]Change{{Path: "password", Sensitive: true}}, label...)
 	}
-	return nil
+	return label
+}
+
+// compareLabel compares the labels of a secret.
+func compareLabel(path, from, to string) []Change {
+	if from == to {
+		return nil
+	}
+	return []Change{{Path: path, From: textOrNil(from), To: textOrNil(to)}}
 }
 
 func compareOwner(from, to string) []Change {

@@ -29,7 +29,7 @@ func diffService(in Input, index *index, desired, actual *Service) []Step {
 	if actual != nil && desired != nil {
 		own.compare("enabled", from.Enabled, to.Enabled)
 	}
-	changes := slices.Concat(compareOwner(from.Owner, to.Owner), own.changes,
+	changes := slices.Concat(compareOwner(from.Owner, to.Owner), own.changes, compareSecretParameters(from, to),
 		compareSet("grants", from.Grants, to.Grants, permissionText))
 
 	resources := diffResources(index, from, to)
@@ -84,6 +84,17 @@ func (c *comparison) compareMetadata(from, to map[string]any) {
 
 func (c *comparison) compareParameters(from, to []commissioning.Parameter) {
 	c.compareMap("parameters", parameterMap(from), parameterMap(to))
+}
+
+// compareSecretParameters compares which parameters were given as secrets, and their label:
+// another label says that they are others.
+func compareSecretParameters(from, to Service) []Change {
+	changes := compareSet("secret_parameters", from.SecretParameters, to.SecretParameters, func(s string) string { return s })
+	label := compareLabel("secret_label", from.SecretLabel, to.SecretLabel)
+	if len(changes) == 0 && label != nil && to.SecretLabel != "" {
+		changes = append(changes, Change{Path: "secret_parameters", Sensitive: true})
+	}
+	return append(changes, label...)
 }
 
 func parameterMap(parameters []commissioning.Parameter) map[string]any {

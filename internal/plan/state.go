@@ -30,9 +30,11 @@ type User struct {
 	// PasswordNotCompared, of a desired user: a password is given, but the caller may not
 	// learn whether it differs.
 	PasswordNotCompared bool
-	Roles               []string
-	Permissions         []spec.Permission
-	Grants              []spec.Grant
+	// PasswordLabel is the password's; one that differs is a change of the password.
+	PasswordLabel string
+	Roles         []string
+	Permissions   []spec.Permission
+	Grants        []spec.Grant
 }
 
 // Service is an installed service as it is or shall be.
@@ -44,6 +46,10 @@ type Service struct {
 	Grants []spec.Permission
 	// Restart, of a desired service: stop and start it, whatever else changes.
 	Restart bool
+	// SecretParameters are the names of those that were given as secrets, SecretLabel their
+	// label; one that differs is a change of them.
+	SecretParameters []string
+	SecretLabel      string
 	// SecretsNotCompared, of a desired service: the caller may not learn whether secrets differ.
 	SecretsNotCompared bool
 }

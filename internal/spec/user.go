@@ -24,9 +24,12 @@ const (
 // User is the desired state of a person's or program's account. What is nil keeps what is
 // there; a list that is given is complete.
 type User struct {
-	Username       string         `json:"username" yaml:"username"`
-	State          State          `json:"state,omitempty" yaml:"state,omitempty"`
-	Password       *string        `json:"password,omitempty" yaml:"password,omitempty"` // never read back
+	Username string  `json:"username" yaml:"username"`
+	State    State   `json:"state,omitempty" yaml:"state,omitempty"`
+	Password *string `json:"password,omitempty" yaml:"password,omitempty"` // never read back
+	// PasswordLabel names the version of the password, see Service.SecretLabel. A label alone, without its
+	// password, is compared but cannot be applied.
+	PasswordLabel  string         `json:"password_label,omitempty" yaml:"password_label,omitempty"`
 	UpdatePassword UpdatePassword `json:"update_password,omitempty" yaml:"update_password,omitempty"`
 	Roles          []string       `json:"roles,omitzero" yaml:"roles,omitempty"`
 	Permissions    []Permission   `json:"permissions,omitzero" yaml:"permissions,omitempty"`
@@ -62,6 +65,9 @@ func (u User) Check() error {
 	}
 	if u.Password != nil && len([]rune(*u.Password)) < MinPasswordLength {
 		return Errorf(Invalid, "cannot set the password of user %q: it has fewer than %d characters", u.Username, MinPasswordLength)
+	}
+	if err := checkLabel("password_label", u.PasswordLabel); err != nil {
+		return Errorf(Invalid, "user %q: %w", u.Username, err)
 	}
 	for _, g := range u.Grants {
 		if g != GrantPassword && g != GrantToken {

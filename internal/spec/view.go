@@ -13,21 +13,24 @@ type Page[T any] struct {
 
 // ServiceView is an installed service as it is.
 type ServiceView struct {
-	ID            string         `json:"id"`
-	Name          string         `json:"name"`
-	Version       string         `json:"version,omitempty"`
-	Description   string         `json:"description,omitempty"`
-	State         string         `json:"state"`   // disabled, enabling, enabled, disabling, deviated
-	Enabled       bool           `json:"enabled"` // what is asked for
-	Owner         string         `json:"owner"`
-	Revision      int64          `json:"revision"` // of its last change
-	UpdatedAt     time.Time      `json:"updated_at"`
-	Parameters    map[string]any `json:"parameters,omitempty"` // sensitive ones read "(sensitive)"
-	Commissioning string         `json:"commissioning,omitempty"`
-	Resources     int            `json:"resources"`
-	Deviations    []Deviation    `json:"deviations,omitempty"`
-	Grants        []Permission   `json:"grants,omitempty"` // what its own identity may do
-	Links         []Link         `json:"links,omitempty"`
+	ID          string         `json:"id"`
+	Name        string         `json:"name"`
+	Version     string         `json:"version,omitempty"`
+	Description string         `json:"description,omitempty"`
+	State       string         `json:"state"`   // disabled, enabling, enabled, disabling, deviated
+	Enabled     bool           `json:"enabled"` // what is asked for
+	Owner       string         `json:"owner"`
+	Revision    int64          `json:"revision"` // of its last change
+	UpdatedAt   time.Time      `json:"updated_at"`
+	Parameters  map[string]any `json:"parameters,omitempty"` // sensitive ones read "(sensitive)"
+	// SecretParameters are the names of those that were given as such, SecretLabel their label.
+	SecretParameters []string     `json:"secret_parameters,omitempty"`
+	SecretLabel      string       `json:"secret_label,omitempty"`
+	Commissioning    string       `json:"commissioning,omitempty"`
+	Resources        int          `json:"resources"`
+	Deviations       []Deviation  `json:"deviations,omitempty"`
+	Grants           []Permission `json:"grants,omitempty"` // what its own identity may do
+	Links            []Link       `json:"links,omitempty"`
 }
 
 // Deviation says which resource is not where it should be, and why.
@@ -46,12 +49,13 @@ type Link struct {
 
 // UserView is an account as it is.
 type UserView struct {
-	Username    string       `json:"username"`
-	Owner       string       `json:"owner"`
-	Roles       []string     `json:"roles"`
-	Permissions []Permission `json:"permissions"`
-	Grants      []Grant      `json:"grants"`
-	Revision    int64        `json:"revision"`
+	Username      string       `json:"username"`
+	Owner         string       `json:"owner"`
+	PasswordLabel string       `json:"password_label,omitempty"` // of the password, if whoever wrote it last gave one
+	Roles         []string     `json:"roles"`
+	Permissions   []Permission `json:"permissions"`
+	Grants        []Grant      `json:"grants"`
+	Revision      int64        `json:"revision"`
 }
 
 // RoleView is a role as it is.

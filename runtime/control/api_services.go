@@ -139,6 +139,7 @@ func (c *Control) viewOfService(m *model, s *service, whole bool) spec.ServiceVi
 		ID: s.record.ID, Name: s.canonical.Name, Version: s.canonical.Version, Description: s.canonical.Description,
 		State: state, Enabled: s.record.Enabled, Owner: s.record.Owner, Revision: s.record.Revision, UpdatedAt: s.record.UpdatedAt,
 		Resources: len(s.canonical.Resources), Deviations: deviations, Grants: m.grants[s.record.ID].permissions, Parameters: shownParameters(s.canonical),
+		SecretParameters: s.record.Content.SecretNames, SecretLabel: s.record.Content.SecretLabel,
 	}
 	if whole {
 		v.Commissioning = maskedSource(s)

@@ -55,7 +55,7 @@ func (c *Control) registerUsers(api huma.API) {
 
 func viewOfUser(u userRecord) spec.UserView {
 	return spec.UserView{
-		Username: u.Name, Owner: u.Owner, Revision: u.Revision,
+		Username: u.Name, Owner: u.Owner, Revision: u.Revision, PasswordLabel: u.Label,
 		Roles: given(nil, u.Roles), Permissions: given(nil, u.Permissions), Grants: given(nil, u.Grants),
 	}
 }

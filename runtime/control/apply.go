@@ -140,7 +140,7 @@ func (c *Control) applyObjects(ctx context.Context, who *caller, req plan.Reques
 			typ: typeMoved, plan: p,
 		}
 	}
-	for _, check := range []func(plan.Plan) error{d.checkDisturbance, d.checkUnsupported, func(p plan.Plan) error { return d.authorise(p.Steps) }} {
+	for _, check := range []func(plan.Plan) error{d.checkDisturbance, d.checkUnsupported, d.checkUnsaid, func(p plan.Plan) error { return d.authorise(p.Steps) }} {
 		if err := check(p); err != nil {
 			return p, nil, err
 		}

@@ -40,8 +40,8 @@ type draft struct {
 	seen          map[string]bool   // addresses that the request names
 	foreign       map[string]string // owner of objects that are not the request's to change
 	passwords     map[string]string // to be hashed when their user is stored
-	restarts      map[string]bool
-	probed        bool // a given secret turned out to differ
+	unsaid        []string          // addresses whose secret's label changes, without the secret
+	probed        bool              // a given secret turned out to differ
 	mayProbe      error
 }
 
@@ -52,7 +52,7 @@ func (c *Control) newDraft(ctx context.Context, who *caller, req plan.Request) (
 	d := &draft{
 		Control: c, ctx: ctx, caller: who, req: req, before: before, after: before.clone(),
 		input: plan.Input{Causes: map[string]string{}}, seen: map[string]bool{}, foreign: map[string]string{},
-		passwords: map[string]string{}, restarts: map[string]bool{},
+		passwords: map[string]string{},
 	}
 	if wait, ok := c.probes.Allowed(who.username); !ok {
 		d.mayProbe = busy(wait, "too many passwords and secrets were compared that differ")
@@ -251,10 +251,20 @@ func given[T any](list, old []T) []T {
 // newPassword stands for a password that is hashed only when its user is stored.
 const newPassword = "(new)"
 
-// draftPassword compares a given password with the stored one, if the caller may know.
+// draftPassword compares a given password and its label with the stored ones, the password only
+// if the caller may know. A password that differs takes the label that comes with it, or none.
 func (d *draft) draftPassword(u spec.User, was userRecord, exists bool, desired *plan.User, next *userRecord) error {
+	if exists && u.UpdatePassword == spec.UpdateOnCreate {
+		return nil
+	}
+	address := plan.UserAddress(u.Username)
+	next.Label = cmp.Or(u.PasswordLabel, was.Label)
+	defer func() { desired.PasswordLabel = next.Label }()
 	switch {
-	case u.Password == nil || exists && u.UpdatePassword == spec.UpdateOnCreate:
+	case u.Password == nil:
+		if next.Label != was.Label {
+			d.unsaid = append(d.unsaid, address)
+		}
 		return nil
 	case len(*u.Password) > credential.MaxSecret:
 		return spec.Errorf(spec.Invalid, "cannot use a password of %d bytes for user %q: at most %d", len(*u.Password), u.Username, credential.MaxSecret)
@@ -263,7 +273,7 @@ func (d *draft) draftPassword(u spec.User, was userRecord, exists bool, desired 
 		if !desired.PasswordNotCompared {
 			desired.Password = newPassword
 		}
-		d.warnNotCompared(plan.UserAddress(u.Username))
+		d.warnNotCompared(address)
 		return nil
 	}
 	if was.Password != "" {
@@ -276,7 +286,7 @@ func (d *draft) draftPassword(u spec.User, was userRecord, exists bool, desired 
 		}
 		d.probed = true
 	}
-	desired.Password, next.Password = newPassword, newPassword
+	desired.Password, next.Password, next.Label = newPassword, newPassword, u.PasswordLabel
 	d.passwords[u.Username] = *u.Password
 	return nil
 }
@@ -294,7 +304,7 @@ func (d *draft) warn(place, code, message string) {
 
 func planUser(u userRecord) plan.User {
 	return plan.User{
-		Name: u.Name, Owner: u.Owner, Password: u.Password,
+		Name: u.Name, Owner: u.Owner, Password: u.Password, PasswordLabel: u.Label,
 		Roles: u.Roles, Permissions: u.Permissions, Grants: u.Grants,
 	}
 }

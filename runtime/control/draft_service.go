@@ -2,7 +2,6 @@ package control
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,11 +46,8 @@ func (d *draft) candidate(s spec.Service) (serviceRecord, error) {
 		record.Content.Source = s.Commissioning
 		record.Content.FileName = cmp.Or(s.CommissioningFile, record.Content.FileName, s.ID+".yml")
 	}
-	if s.Parameters != nil {
-		var err error
-		if record.Content.Parameters, err = parametersOf(s, record.Content.Parameters); err != nil {
-			return record, err
-		}
+	if err := d.draftParameters(s, &record.Content); err != nil {
+		return record, err
 	}
 	switch s.State {
 	case spec.Enabled, spec.Restarted, "":
@@ -60,25 +56,6 @@ func (d *draft) candidate(s spec.Service) (serviceRecord, error) {
 		record.Enabled = false
 	}
 	return record, nil
-}
-
-// parametersOf encodes the given parameters: alone, or laid over the installed ones.
-func parametersOf(s spec.Service, installed json.RawMessage) (json.RawMessage, error) {
-	parameters := s.Parameters
-	if s.MergeParameters {
-		had, err := decodeParameters(installed)
-		if err != nil {
-			return nil, err
-		}
-		parameters = map[string]any{}
-		maps.Copy(parameters, had)
-		maps.Copy(parameters, s.Parameters)
-	}
-	text, err := json.Marshal(parameters)
-	if err != nil {
-		return nil, spec.Errorf(spec.Invalid, "cannot read the parameters of service %q: %w", s.ID, err)
-	}
-	return text, nil
 }
 
 // draftInstall drafts a service whose file is right.
@@ -178,7 +155,10 @@ func holdsSecret(v any) bool {
 }
 
 func (m *model) planService(s *service) plan.Service {
-	return plan.Service{Service: s.canonical, Owner: s.record.Owner, Enabled: s.record.Enabled, Grants: m.grants[s.record.ID].permissions}
+	return plan.Service{
+		Service: s.canonical, Owner: s.record.Owner, Enabled: s.record.Enabled, Grants: m.grants[s.record.ID].permissions,
+		SecretParameters: s.record.Content.SecretNames, SecretLabel: s.record.Content.SecretLabel,
+	}
 }
 
 func countOf(n int, noun string) string {

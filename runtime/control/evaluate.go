@@ -22,7 +22,7 @@ func (c *Control) evaluate(record serviceRecord) (*service, error) {
 	file, found := commissioning.Parse(record.Content.FileName, []byte(record.Content.Source))
 	if file != nil {
 		canonical, more := file.Evaluate(commissioning.Input{
-			ID: record.ID, Parameters: parameters, CheckExpression: c.opts.CheckExpression,
+			ID: record.ID, Parameters: parameters, Sensitive: record.Content.SecretNames, CheckExpression: c.opts.CheckExpression,
 		})
 		found = append(found, more...)
 		if canonical != nil {

@@ -27,6 +27,7 @@ type userRecord struct {
 	Name        string
 	Owner       string
 	Password    string // hash; empty: none
+	Label       string // of the password; empty: none
 	Roles       []string
 	Permissions []spec.Permission
 	Grants      []spec.Grant
@@ -51,6 +52,9 @@ type serviceContent struct {
 	Source     string          `json:"source"`
 	Parameters json.RawMessage `json:"parameters"` // as given
 	Secret     string          `json:"secret"`     // password of the service's own identity
+	// SecretNames are the parameters that were given as secrets, SecretLabel their label.
+	SecretNames []string `json:"secret_names,omitempty"`
+	SecretLabel string   `json:"secret_label,omitempty"`
 }
 
 // contents is all that the store holds, but for tokens.
@@ -86,8 +90,8 @@ func (t *transaction) deleteRole(name string) error {
 }
 
 func (t *transaction) putUser(u userRecord) error {
-	return t.exec("INSERT OR REPLACE INTO users (name, owner, password, roles, permissions, grants, revision) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		u.Name, u.Owner, u.Password, asJSON(u.Roles), asJSON(u.Permissions), asJSON(u.Grants), t.revision)
+	return t.exec("INSERT OR REPLACE INTO users (name, owner, password, password_label, roles, permissions, grants, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		u.Name, u.Owner, u.Password, u.Label, asJSON(u.Roles), asJSON(u.Permissions), asJSON(u.Grants), t.revision)
 }
 
 // deleteUser also ends the user's sessions and tokens: who is made anew under the same name is somebody else.
@@ -128,9 +132,9 @@ func (s *store) load(ctx context.Context) (contents, error) {
 			c.roles = append(c.roles, r)
 			return err
 		}),
-		s.each(ctx, "SELECT name, owner, password, roles, permissions, grants, revision FROM users ORDER BY name", func(row *sql.Rows) error {
+		s.each(ctx, "SELECT name, owner, password, password_label, roles, permissions, grants, revision FROM users ORDER BY name", func(row *sql.Rows) error {
 			var u userRecord
-			err := row.Scan(&u.Name, &u.Owner, &u.Password, jsonColumn{&u.Roles}, jsonColumn{&u.Permissions}, jsonColumn{&u.Grants}, &u.Revision)
+			err := row.Scan(&u.Name, &u.Owner, &u.Password, &u.Label, jsonColumn{&u.Roles}, jsonColumn{&u.Permissions}, jsonColumn{&u.Grants}, &u.Revision)
 			c.users = append(c.users, u)
 			return err
 		}),
