@@ -91,6 +91,8 @@ func (o *runtimeOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.DataDir, "data", "/data", "data directory; made if it does not exist")
 	f.StringVar(&o.ListenHTTP, "listen-http", "127.0.0.1:8080", "address of health and, where control runs, of the API in plain; empty for none")
 	f.StringVar(&o.ListenHTTPS, "listen-https", "", "address of the API over TLS")
+	f.StringVar(&o.ListenHTTPRedirect, "listen-http-redirect", "", "address that redirects to the API over TLS, and serves nothing else")
+	f.IntVar(&o.PublicHTTPSPort, "public-https-port", 0, "port that clients reach --listen-https at (default: its own)")
 	f.StringVar(&o.ListenMQTT, "listen-mqtt", "", "address of the MQTT broker in plain")
 	f.StringVar(&o.ListenMQTTS, "listen-mqtts", "", "address of the MQTT broker over TLS")
 	f.StringVar(&o.ListenWS, "listen-ws", "", "address of the MQTT broker over WebSocket")

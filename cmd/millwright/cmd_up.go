@@ -60,6 +60,7 @@ func (o *upOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.ListenHTTP, "listen-http", "127.0.0.1:8080", "address of the API")
 	f.StringVar(&o.ListenMQTT, "listen-mqtt", "127.0.0.1:1883", "address of the MQTT broker")
 	f.StringVar(&o.ListenHTTPS, "listen-https", "", "address of the API over TLS")
+	f.StringVar(&o.ListenHTTPRedirect, "listen-http-redirect", "", "address that redirects to the API over TLS, and serves nothing else")
 	f.StringVar(&o.ListenMQTTS, "listen-mqtts", "", "address of the MQTT broker over TLS")
 	f.StringVar(&o.ListenWS, "listen-ws", "", "address of the MQTT broker over WebSocket")
 	f.StringVar(&o.ListenWSS, "listen-wss", "", "address of the MQTT broker over WebSocket and TLS")

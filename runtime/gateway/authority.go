@@ -141,7 +141,12 @@ func serverHosts(given []string, bound ...net.Listener) []string {
 		}
 	}
 	slices.Sort(hosts[3:])
-	return slices.Compact(hosts)
+	named := map[string]bool{}
+	return slices.DeleteFunc(hosts, func(host string) bool {
+		again := named[host]
+		named[host] = true
+		return again
+	})
 }
 
 // byName asks the instance's own certificate where one of its parts calls, and the one that

@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +101,23 @@ func TestOwnCertificateIsRenewed(t *testing.T) {
 	other.now = func() time.Time { return after }
 	if !get(other).Leaf.Equal(dated.Leaf) || !strings.Contains(log.String(), "was not renewed") {
 		t.Error("a renewal that failed is not told, or ends service")
+	}
+}
+
+func TestServerHostsAreNamedOnce(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := serverHosts([]string{"press.example", "::1", "10.0.0.7", name, "press.example"}, l, nil, l)
+	want := []string{"press.example", "10.0.0.7", name}
+	slices.Sort(want)
+	if want = append([]string{"localhost", "127.0.0.1", "::1"}, want...); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -34,23 +34,27 @@ import (
 
 // Options of a gateway.
 type Options struct {
-	DataDir        string
-	ListenHTTP     string // address of the API
-	ListenMQTT     string // address of the broker
-	ListenHTTPS    string // those over TLS, and of MQTT over WebSocket; "" for none
-	ListenMQTTS    string
-	ListenWS       string
-	ListenWSS      string
-	TLSCertificate string   // PEM files of the listeners that speak TLS; read again when they change
-	TLSKey         string   // both empty: the instance's own authority makes a certificate, and renews it
-	Hosts          []string // what that certificate is valid for beside this host's own name and loopback
-	ReadOnly       bool     // refuse every write to machines
-	InsecureListen bool     // allow plain listeners on addresses that are not loopback
-	Parts          Parts    // which parts this process runs; none: all
-	Remote         Remote   // where the others are
-	Limits         broker.Limits
-	Version        string
-	Log            *slog.Logger
+	DataDir     string
+	ListenHTTP  string // address of the API
+	ListenMQTT  string // address of the broker
+	ListenHTTPS string // those over TLS, and of MQTT over WebSocket; "" for none
+	ListenMQTTS string
+	ListenWS    string
+	ListenWSS   string
+	// ListenHTTPRedirect is the address that sends everyone to the API over TLS; "" for none.
+	// PublicHTTPSPort is the port that clients reach that at; 0: the one of ListenHTTPS.
+	ListenHTTPRedirect string
+	PublicHTTPSPort    int
+	TLSCertificate     string   // PEM files of the listeners that speak TLS; read again when they change
+	TLSKey             string   // both empty: the instance's own authority makes a certificate, and renews it
+	Hosts              []string // what that certificate is valid for beside this host's own name and loopback
+	ReadOnly           bool     // refuse every write to machines
+	InsecureListen     bool     // allow plain listeners on addresses that are not loopback
+	Parts              Parts    // which parts this process runs; none: all
+	Remote             Remote   // where the others are
+	Limits             broker.Limits
+	Version            string
+	Log                *slog.Logger
 }
 
 // Gateway is one instance in this process.
@@ -311,6 +315,7 @@ func (g *Gateway) Listeners() []Listener {
 		after        string
 	}{
 		{"HTTPS", "https://", g.bound.https, ""},
+		{"Redirect", "http://", g.bound.redirect, ""},
 		{"MQTTS", "mqtts://", g.bound.mqtts, ""},
 		{"WS", "ws://", g.bound.ws, "/mqtt"},
 		{"WSS", "wss://", g.bound.wss, "/mqtt"},
@@ -349,6 +354,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	if len(g.bound.forAPI()) > 0 {
 		parts.start("api", g.serveHTTP)
+	}
+	if g.bound.redirect != nil {
+		parts.start("redirect", g.serveRedirect)
 	}
 	if g.mapper != nil {
 		parts.start("mapper", g.mapper.Run)

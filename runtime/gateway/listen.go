@@ -15,10 +15,11 @@ import (
 
 // listeners are the bound addresses; what is nil was not asked for.
 type listeners struct {
-	http, https, mqtt, mqtts, ws, wss net.Listener
-	given                             *serverCertificate // of those that speak TLS; nil: the instance's own
-	certificate                       source             // both; set once the data directory is open
-	parts                             *x509.CertPool     // whose clients may prove who they are; nil: nobody's
+	http, https, redirect, mqtt, mqtts, ws, wss net.Listener
+
+	given       *serverCertificate // of those that speak TLS; nil: the instance's own
+	certificate source             // both; set once the data directory is open
+	parts       *x509.CertPool     // whose clients may prove who they are; nil: nobody's
 }
 
 // tls is the configuration of a listener that speaks the application protocols.
@@ -47,18 +48,20 @@ func (l *listeners) api() *tls.Config {
 // address is one that is to be bound.
 type address struct {
 	flag, addr string
-	secured    string // the flag of the listener that speaks TLS in its place; "" if this one does
+	tls        bool
+	secured    string // the flag of the listener that speaks TLS in its place; "" for one that need not
 	to         *net.Listener
 }
 
 func (l *listeners) addresses(opts *Options) []address {
 	return []address{
-		{"--listen-http", opts.ListenHTTP, "--listen-https", &l.http},
-		{"--listen-mqtt", opts.ListenMQTT, "--listen-mqtts", &l.mqtt},
-		{"--listen-ws", opts.ListenWS, "--listen-wss", &l.ws},
-		{"--listen-https", opts.ListenHTTPS, "", &l.https},
-		{"--listen-mqtts", opts.ListenMQTTS, "", &l.mqtts},
-		{"--listen-wss", opts.ListenWSS, "", &l.wss},
+		{"--listen-http", opts.ListenHTTP, false, "--listen-https", &l.http},
+		{"--listen-http-redirect", opts.ListenHTTPRedirect, false, "", &l.redirect},
+		{"--listen-mqtt", opts.ListenMQTT, false, "--listen-mqtts", &l.mqtt},
+		{"--listen-ws", opts.ListenWS, false, "--listen-wss", &l.ws},
+		{"--listen-https", opts.ListenHTTPS, true, "", &l.https},
+		{"--listen-mqtts", opts.ListenMQTTS, true, "", &l.mqtts},
+		{"--listen-wss", opts.ListenWSS, true, "", &l.wss},
 	}
 }
 
@@ -67,7 +70,7 @@ func (l *listeners) bind(opts *Options) (err error) {
 	var secure *address
 	all := l.addresses(opts)
 	for i, a := range all {
-		if a.secured == "" && a.addr != "" && secure == nil {
+		if a.tls && a.addr != "" && secure == nil {
 			secure = &all[i]
 		}
 	}
@@ -138,7 +141,7 @@ func (l *listeners) forAPI() []net.Listener {
 // close releases what bind took.
 func (l *listeners) close() error {
 	var errs []error
-	for _, bound := range []net.Listener{l.http, l.https, l.mqtt, l.mqtts, l.ws, l.wss} {
+	for _, bound := range []net.Listener{l.http, l.https, l.redirect, l.mqtt, l.mqtts, l.ws, l.wss} {
 		if bound != nil {
 			errs = append(errs, bound.Close())
 		}

@@ -87,6 +87,10 @@ func (p Parts) check(opts *Options) (Parts, error) {
 		return missing("other parts reach control over TLS alone", "add --listen-https")
 	case !p.Control && opts.ListenHTTPS != "":
 		return missing("--listen-https needs control", "leave it out")
+	case opts.ListenHTTPRedirect != "" && opts.ListenHTTPS == "":
+		return missing("there is nothing to redirect to", "add --listen-https, or leave --listen-http-redirect out")
+	case opts.PublicHTTPSPort < 0 || opts.PublicHTTPSPort > 65535:
+		return missing("--public-https-port is no port", "give a number from 1 to 65535")
 	case !p.Control && r.ControlURL == "":
 		return missing("it does not know where control is", "add --control-url")
 	case !p.Broker && r.Broker == "":
