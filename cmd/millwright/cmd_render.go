@@ -52,10 +52,13 @@ func runRenderCompose(ctx context.Context, opts *renderComposeOptions, s *stream
 	if err != nil {
 		return err
 	}
+	if given.InstallPath, err = absolutePath("install_path", given.InstallPath); err != nil {
+		return err
+	}
 	defaults := spec.InstanceDefaults{Version: version, InstallPath: "/opt/millwright", Timezone: s.getenv("TZ")}
 	if opts.dir != "" && given.InstallPath == "" {
-		if defaults.InstallPath, err = filepath.Abs(opts.dir); err != nil {
-			return spec.Errorf(spec.Invalid, "cannot use --dir %q: %w", opts.dir, err)
+		if defaults.InstallPath, err = absolutePath("--dir", opts.dir); err != nil {
+			return err
 		}
 	}
 	settled, err := given.Over(nil, defaults)
@@ -87,7 +90,8 @@ func runRenderCompose(ctx context.Context, opts *renderComposeOptions, s *stream
 func (o *renderComposeOptions) instance(ctx context.Context, s *streams) (spec.Instance, error) {
 	options := map[string]any{}
 	if o.file != "" {
-		text, err := newSources(s).file(ctx, o.file)
+		read := newSources(s)
+		text, err := read.file(ctx, o.file)
 		if err != nil {
 			return spec.Instance{}, err
 		}
@@ -95,8 +99,12 @@ func (o *renderComposeOptions) instance(ctx context.Context, s *streams) (spec.I
 		if err := refuse(found); err != nil {
 			return spec.Instance{}, err
 		}
-		if declared.Instance != nil {
-			options = declared.Instance
+		declaredOptions, found := declared.Options(stackSources(ctx, read))
+		if err := refuse(found); err != nil {
+			return spec.Instance{}, err
+		}
+		if declaredOptions != nil {
+			options = declaredOptions
 		}
 	}
 	given, err := assignments("--set", o.set)
@@ -109,6 +117,18 @@ func (o *renderComposeOptions) instance(ctx context.Context, s *streams) (spec.I
 		}
 	}
 	return spec.DecodeInstance(options)
+}
+
+// absolutePath is the path from the root; none stays none.
+func absolutePath(what, path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return "", spec.Errorf(spec.Invalid, "cannot use %s %q: %w", what, path, err)
+	}
+	return absolute, nil
 }
 
 // assign sets "ports.https" within a tree of options.

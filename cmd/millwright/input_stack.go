@@ -27,9 +27,9 @@ func (o *inputOptions) addStack(ctx context.Context, in *input, file string, tex
 	return append(found, more...), nil
 }
 
-// loadStack reads what a stack names, and checks its commissioning files.
-func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spec.User, []spec.Service, []spec.Diagnostic) {
-	users, services, found := declared.Load(stack.Sources{
+// stackSources reads what lies outside of a stack file.
+func stackSources(ctx context.Context, read *sources) stack.Sources {
+	return stack.Sources{
 		Env: func(name string) (string, bool) {
 			value := read.variable(name)
 			return value, value != ""
@@ -41,7 +41,12 @@ func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spe
 			}
 			return text, err
 		},
-	})
+	}
+}
+
+// loadStack reads what a stack names, and checks its commissioning files.
+func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spec.User, []spec.Service, []spec.Diagnostic) {
+	users, services, found := declared.Load(stackSources(ctx, read))
 	unread := spec.HasErrors(found) // what is missing then has been said
 	for i, s := range services {
 		if s.Commissioning == "" {

@@ -78,6 +78,31 @@ func ReferencePage() []byte {
 	return b.Bytes()
 }
 
+// ReferenceTable writes a table of the keys of a pointer to a tagged struct, in Markdown. Types
+// name those of the formats that no Go type describes.
+func ReferenceTable(pointer any, types map[string]string) []byte {
+	var b bytes.Buffer
+	s := shape.Of(pointer)
+	named(s, types)
+	referenceTable(&b, s, "")
+	return b.Bytes()
+}
+
+// named gives each field whose format has a name that name as its type.
+func named(s *shape.Shape, types map[string]string) {
+	if s == nil {
+		return
+	}
+	named(s.Elem, types)
+	for i := range s.Fields {
+		f := &s.Fields[i]
+		named(f.Shape, types)
+		if name, ok := types[f.Format]; ok && f.Format != "" {
+			f.Shape, f.Format = &shape.Shape{Type: shape.Type(name), Elem: &shape.Shape{Type: shape.Any}}, ""
+		}
+	}
+}
+
 // referenceTable writes one row for each key, those of objects below their own.
 func referenceTable(b *bytes.Buffer, s *shape.Shape, prefix string) {
 	if prefix == "" {
@@ -89,15 +114,14 @@ func referenceTable(b *bytes.Buffer, s *shape.Shape, prefix string) {
 	for i := range s.Fields {
 		f := &s.Fields[i]
 		fmt.Fprintf(b, "| `%s%s` | %s | %s | %s |\n", prefix, f.Name, referenceType(f), referenceDefault(f), referenceMeaning(f))
-		below := f.Shape
-		if below.Type == shape.List {
-			below = below.Elem
+		below, suffix := f.Shape, "."
+		switch below.Type {
+		case shape.List:
+			below, suffix = below.Elem, "[]."
+		case shape.Map:
+			below, suffix = below.Elem, ".NAME."
 		}
 		if below.Type == shape.Object && f.Name != "rules" {
-			suffix := "."
-			if f.Shape.Type == shape.List {
-				suffix = "[]."
-			}
 			referenceTable(b, below, prefix+f.Name+suffix)
 		}
 	}

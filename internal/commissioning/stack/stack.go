@@ -18,11 +18,11 @@ import (
 
 // file is a stack file's form; the tags are those of package protocol.
 type file struct {
-	Stack    string         `json:"stack" required:"true" doc:"The owner of what the file declares."`
-	Instance map[string]any `json:"instance,omitempty" doc:"The instance; keys as the Ansible module's options."`
-	Roles    []role         `json:"roles,omitempty" doc:"Roles."`
-	Users    []user         `json:"users,omitempty" doc:"Users."`
-	Services []service      `json:"services,omitempty" doc:"Services."`
+	Stack    string    `json:"stack" required:"true" doc:"The owner of what the file declares."`
+	Instance *instance `json:"instance,omitempty" doc:"The instance on a Docker engine; keys as the Ansible module's options."`
+	Roles    []role    `json:"roles,omitempty" doc:"Roles."`
+	Users    []user    `json:"users,omitempty" doc:"Users."`
+	Services []service `json:"services,omitempty" doc:"Services."`
 }
 
 type role struct {
@@ -34,7 +34,7 @@ type role struct {
 type user struct {
 	Username       string                     `json:"username" required:"true" doc:"The user's name."`
 	State          string                     `json:"state,omitempty" enum:"present,absent" doc:"Present by default."`
-	Password       any                        `json:"password,omitempty" doc:"Text, {env: NAME} or {file: PATH}."`
+	Password       any                        `json:"password,omitempty" doc:"The user's password." format:"elsewhere"`
 	UpdatePassword string                     `json:"update_password,omitempty" enum:"always,on_create" doc:"When the password is enforced."`
 	Roles          []string                   `json:"roles,omitempty" doc:"Names of roles."`
 	Permissions    []commissioning.Permission `json:"permissions,omitempty" doc:"What the user may do beside its roles."`
@@ -46,7 +46,7 @@ type service struct {
 	State             string         `json:"state,omitempty" enum:"enabled,present,disabled,restarted,absent" doc:"Enabled by default."`
 	CommissioningFile string         `json:"commissioning_file,omitempty" doc:"Path, relative to the stack file. A service that is there keeps its file without it."`
 	Parameters        map[string]any `json:"parameters,omitempty" doc:"Values of the file's parameters."`
-	Secrets           map[string]any `json:"secret_parameters,omitempty" doc:"Values of further parameters: {env: NAME} or {file: PATH}."`
+	Secrets           map[string]any `json:"secret_parameters,omitempty" doc:"Values of further parameters: {env: NAME} or {file: PATH}." format:"all-elsewhere"`
 	MergeParameters   bool           `json:"merge_parameters,omitempty" doc:"The instance keeps the parameters that are not given."`
 	DeleteVolumes     bool           `json:"delete_volumes,omitempty" doc:"Whether absent removes volumes too."`
 }
@@ -54,7 +54,7 @@ type service struct {
 // Stack is a stack file as it stands; nothing outside of it has been read.
 type Stack struct {
 	Name     string
-	Instance map[string]any // nil if not given; numbers are json.Number
+	Instance *Instance // nil if not given
 	Roles    []spec.Role
 	Users    []User
 	Services []Service
@@ -155,7 +155,7 @@ func (p *parser) stack() *Stack {
 	tree := p.document.Tree
 	s := &Stack{document: p.document}
 	s.Name, _ = tree["stack"].(string)
-	s.Instance, _ = tree["instance"].(map[string]any)
+	s.Instance = p.instance(tree["instance"])
 	if err := spec.CheckName("stack", s.Name); err != nil && s.Name != "" {
 		p.fail("bad-id", "", err.Error(), "stack")
 	}
@@ -173,6 +173,7 @@ func (p *parser) stack() *Stack {
 		s.Services = append(s.Services, p.service(v, i))
 	}
 	p.duplicates(s)
+	p.reachable(s)
 	return s
 }
 

@@ -44,8 +44,8 @@ func TestStack(t *testing.T) {
 	if len(ds) > 0 {
 		t.Fatalf("unexpected findings: %v", ds)
 	}
-	if s.Owner() != "stack:plant-a" || s.Instance["install_path"] != "/opt/millwright" {
-		t.Errorf("got owner %q, instance %v", s.Owner(), s.Instance)
+	if s.Owner() != "stack:plant-a" || s.Identity().InstallPath != "/opt/millwright" {
+		t.Errorf("got owner %q, instance %v", s.Owner(), s.Identity())
 	}
 	want := []spec.Role{{Name: "operators", Permissions: []spec.Permission{{Resource: "plant/#", Operation: spec.Read, Context: spec.MQTT}}}}
 	if !reflect.DeepEqual(s.Roles, want) {
