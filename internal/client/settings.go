@@ -83,7 +83,7 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 		return s, warnings, err
 	}
 	s.URL = cmp.Or(explicit.URL, env.URL, context.URL, defaultURL)
-	if context.URL != "" && sameURL(s.URL, context.URL) {
+	if context.URL != "" && SameURL(s.URL, context.URL) {
 		s.Context, s.CA, s.Token = name, []byte(context.CA), context.Token
 	}
 	if explicit.URL == "" && env.URL == "" && context.URL == "" {
@@ -149,7 +149,7 @@ func chooseContext(all Contexts, path string, explicit, env Given) (string, Cont
 	names := all.Names()
 	if given != "" {
 		for _, name := range append([]string{all.Current}, names...) {
-			if c := all.Contexts[name]; sameURL(given, c.URL) {
+			if c := all.Contexts[name]; SameURL(given, c.URL) {
 				return name, c, nil
 			}
 		}
@@ -185,7 +185,8 @@ func known(all Contexts, path string) string {
 	return "it holds " + strings.Join(all.Names(), ", ")
 }
 
-func sameURL(a, b string) bool {
+// SameURL reports whether two addresses of instances are one.
+func SameURL(a, b string) bool {
 	return a != "" && strings.EqualFold(strings.TrimRight(a, "/"), strings.TrimRight(b, "/"))
 }
 
