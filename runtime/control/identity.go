@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"maps"
 	"slices"
 
@@ -76,37 +75,4 @@ func (m *model) identity(u userRecord) spec.Identity {
 
 func mqttOnly(permissions []spec.Permission) []spec.Permission {
 	return slices.DeleteFunc(slices.Clone(permissions), func(p spec.Permission) bool { return p.Context != spec.MQTT })
-}
-
-// Bootstrap creates the user "admin" with the role admin and the password, if there is no user.
-func (c *Control) Bootstrap(ctx context.Context, password string) (created bool, err error) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	m := c.model.Load()
-	if len(m.users) > 0 {
-		return false, nil
-	}
-	admin := userRecord{
-		Name: "admin", Owner: ownerAPI, Roles: []string{spec.RoleAdmin}, Permissions: []spec.Permission{},
-		Grants: []spec.Grant{spec.GrantPassword, spec.GrantToken},
-	}
-	if admin.Password, err = hashGiven(admin.Name, password); err != nil {
-		return false, err
-	}
-	next := m.clone()
-	if next.revision, err = c.store.mutate(ctx, func(tx *transaction) error { return tx.putUser(admin) }); err != nil {
-		return false, err
-	}
-	admin.Revision = next.revision
-	next.users[admin.Name] = admin
-	c.publish(next)
-	return true, nil
-}
-
-// hashGiven checks and hashes a password that a person chose.
-func hashGiven(username, password string) (string, error) {
-	if err := (spec.User{Username: username, Password: &password}).Check(); err != nil {
-		return "", err
-	}
-	return credential.HashPassword(password)
 }

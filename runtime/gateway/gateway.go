@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/millwright/millwright/internal/credential"
-	"github.com/millwright/millwright/internal/expr"
 	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/runtime/broker"
@@ -184,10 +183,6 @@ func (g *Gateway) newBroker(logins *credential.Logins) (*broker.Broker, error) {
 }
 
 func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier, logins *credential.Logins, certificate *clientCertificate, ring *control.LogRing, secret string) (*control.Control, error) {
-	supported := map[string]bool{}
-	for _, d := range drivers() {
-		supported[d.Spec.Name] = true
-	}
 	messagesCredential := "" // nobody logs in as the API's own identity, but over the network
 	if !g.opts.Parts.Broker {
 		messagesCredential = credential.HashGenerated(secret)
@@ -200,8 +195,8 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		Logins:          logins,
 		Version:         g.opts.Version,
 		MqttAddress:     g.mqttAddress(),
-		Supports:        func(protocol string) bool { return supported[protocol] },
-		CheckExpression: func(source string) error { _, err := expr.Compile(source); return err },
+		Supports:        supports(),
+		CheckExpression: compiles,
 		Forget:          g.forget,
 		ReadOnly:        g.opts.ReadOnly,
 		Messages:        messages{gateway: g},
