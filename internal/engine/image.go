@@ -18,6 +18,10 @@ import (
 	"github.com/millwright/millwright/internal/spec"
 )
 
+// CodeImageMissing is the code of the diagnostic that the image is not there, may not be pulled,
+// and no archive was given.
+const CodeImageMissing = "image-missing"
+
 // resolveImage finds the image's id, and how to get one that is missing. What makes that
 // impossible is added to found.
 func (e *Engine) resolveImage(ctx context.Context, p *Pass, found *[]spec.Diagnostic) error {
@@ -39,7 +43,7 @@ func (e *Engine) resolveImage(ctx context.Context, p *Pass, found *[]spec.Diagno
 		want.Source = "it is loaded from " + p.given.ImageArchive
 		e.checkArchive(p, found)
 	case p.Instance.Pull == spec.PullNever:
-		*found = append(*found, failure("image-missing", fmt.Sprintf("the engine does not have the image %s, and pull is never", want.Reference),
+		*found = append(*found, failure(CodeImageMissing, fmt.Sprintf("the engine does not have the image %s, and pull is never", want.Reference),
 			"give image_archive, or load it: millwright image load FILE"))
 	default:
 		want.Source = "it is pulled"
