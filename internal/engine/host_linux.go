@@ -30,6 +30,19 @@ func hostListener(address string, number uint16) string {
 	return ""
 }
 
+// hostFirstPort is the first port that a program without root's rights may open on this host.
+func hostFirstPort(usual uint16) uint16 {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		return usual
+	}
+	first, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 16)
+	if err != nil {
+		return usual
+	}
+	return uint16(first)
+}
+
 // table reads a file of /proc/net, without its header. One that cannot be read has no lines.
 func table(file string) [][]string {
 	text, err := os.ReadFile(file)

@@ -8,3 +8,6 @@ func hostListener(string, uint16) string { return "" }
 
 // hostRoutes is unknown for the same reason.
 func hostRoutes() map[string]string { return nil }
+
+// hostFirstPort is what is usual.
+func hostFirstPort(usual uint16) uint16 { return usual }

@@ -19,9 +19,11 @@ type Pass struct {
 	Instance spec.Instance // with everything that was not given taken from what was applied
 
 	given   spec.Instance
+	program string // version of the program that passes
 	desired plan.Deployment
 	actual  *observation
 	info    system.Info
+	closed  []string // ports that are left closed for this time
 }
 
 // Plan compares the instance with what is there. Nothing changes. What makes applying
@@ -32,7 +34,7 @@ func (e *Engine) Plan(ctx context.Context, given spec.Instance, defaults spec.In
 	if err := given.Check(); err != nil {
 		return nil, err
 	}
-	p := &Pass{given: given}
+	p := &Pass{given: given, program: defaults.Version}
 	var err error
 	if given.InstallPath, err = e.absolute(given.InstallPath); err != nil {
 		return nil, err
@@ -59,11 +61,15 @@ func (e *Engine) Plan(ctx context.Context, given spec.Instance, defaults spec.In
 
 // compare makes the plan of a pass whose instance is settled.
 func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDefaults) error {
+	var found []spec.Diagnostic
+	if p.Instance.State == spec.Started {
+		found = e.leaveClosed(ctx, p)
+	}
 	var err error
-	if p.desired, err = e.deployment(p, p.Instance); err != nil {
+	if p.desired, err = e.deployment(p, p.Instance, p.closed); err != nil {
 		return err
 	}
-	found := p.adapt(&p.desired)
+	found = append(found, p.adapt(&p.desired)...)
 	if err := e.resolveImage(ctx, p, &found); err != nil {
 		return err
 	}
@@ -87,6 +93,7 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 	steps := plan.DiffInstance(plan.InstanceInput{
 		State: p.Instance.State, Desired: p.desired, Actual: p.actual.Deployment, Last: last, DeleteVolumes: p.Instance.DeleteVolumes,
 	})
+	p.explain(steps)
 	if p.Plan, err = plan.New(0, steps); err != nil {
 		return err
 	}
@@ -98,8 +105,8 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 }
 
 // deployment is what i shall be on this engine.
-func (e *Engine) deployment(p *Pass, i spec.Instance) (plan.Deployment, error) {
-	d, err := render.Deployment(i)
+func (e *Engine) deployment(p *Pass, i spec.Instance, closed []string) (plan.Deployment, error) {
+	d, err := render.Deployment(i, closed...)
 	if err != nil {
 		return d, err
 	}
@@ -118,7 +125,7 @@ func (e *Engine) lastDeployment(p *Pass, defaults spec.InstanceDefaults) (*plan.
 	if err != nil {
 		return nil, nil //nolint:nilerr // another release's settings, which this one refuses: their causes are not known
 	}
-	d, err := e.deployment(p, settled)
+	d, err := e.deployment(p, settled, p.wasClosed(settled))
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
@@ -23,69 +22,127 @@ func (e *Engine) preflight(ctx context.Context, p *Pass) []spec.Diagnostic {
 	if p.given.License != nil {
 		found = append(found, warning("license-ignored", "license is ignored: Millwright needs none", ""))
 	}
-	if p.given.Ports[spec.PortHTTP] != "" {
-		found = append(found, warning("no-redirect", "ports.http stays closed: this release does not redirect to https yet", "use https"))
+	if p.given.Ports[spec.PortHTTP] != "" && p.Instance.Ports[spec.PortHTTPS] == "" {
+		found = append(found, warning("no-redirect", "ports.http stays closed: it redirects to https, and ports.https is closed", ""))
 	}
-	if strings.Contains(p.info.DockerRootDir, "/snap/") {
-		found = append(found, warning("docker-from-snap", "this Docker comes from snap, which cannot read every path and stops containers when it updates itself",
-			"install Docker from the distribution or from docker.com"))
-	}
+	found = append(found, fromSnap(p)...)
 	if p.Plan.Empty() {
 		return found
 	}
-	found = append(found, downgrade(p)...)
+	found = append(found, versions(p)...)
+	found = append(found, foreignVolumes(p)...)
 	for _, name := range []string{spec.PortHTTPS, spec.PortMQTTS, spec.PortMQTT} {
 		found = append(found, e.portTaken(ctx, p, name)...)
 	}
-	found = append(found, rootlessPorts(p)...)
+	found = append(found, e.rootlessPorts(p)...)
 	return append(found, e.maskOverlap(ctx, p)...)
 }
 
-// downgrade refuses an older version than the one that was applied.
-func downgrade(p *Pass) []spec.Diagnostic {
-	if p.actual.Spec == nil || p.Instance.AllowDowngrade || !older(p.Instance.Version, p.actual.Spec.Version) {
+// foreignVolumes refuses volumes that have the instance's names and are somebody else's.
+func foreignVolumes(p *Pass) []spec.Diagnostic {
+	var found []spec.Diagnostic
+	for _, v := range p.actual.foreign {
+		if slices.Contains(p.desired.Volumes, v) {
+			found = append(found, failure("volume-taken", "cannot use the volume "+v+": it is not this instance's",
+				"remove it (docker volume rm "+v+"), or give the instance another name"))
+		}
+	}
+	return found
+}
+
+// fromSnap warns of an engine that is confined.
+func fromSnap(p *Pass) []spec.Diagnostic {
+	if !strings.Contains(p.info.DockerRootDir, "/snap/") {
 		return nil
 	}
-	return []spec.Diagnostic{failure("downgrade",
-		fmt.Sprintf("cannot go from version %s back to %s", p.actual.Spec.Version, p.Instance.Version),
-		"allow_downgrade permits it; an older version may not be able to read the newer one's data")}
+	return []spec.Diagnostic{warning("docker-from-snap", "this Docker comes from snap, which cannot read every path and stops containers when it updates itself",
+		"install Docker from the distribution or from docker.com")}
 }
 
-// older reports whether version a comes before b; what is no dotted number is never older.
-func older(a, b string) bool {
-	x, okX := numbers(a)
-	y, okY := numbers(b)
-	return okX && okY && slices.Compare(x, y) < 0
-}
-
-func numbers(version string) ([]int, bool) {
-	release, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), "-")
-	var list []int
-	for _, part := range strings.Split(release, ".") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return nil, false
-		}
-		list = append(list, n)
+// firstPort is the first port that the engine may open on its host.
+func (e *Engine) firstPort(p *Pass) uint16 {
+	const firstUnprivileged = 1024
+	switch {
+	case !slices.ContainsFunc(p.info.SecurityOptions, func(s string) bool { return strings.Contains(s, "rootless") }):
+		return 1
+	case e.local:
+		return hostFirstPort(firstUnprivileged)
 	}
-	return list, true
+	return firstUnprivileged
 }
 
 // rootlessPorts refuses ports that an engine without root's rights cannot open.
-func rootlessPorts(p *Pass) []spec.Diagnostic {
-	if !slices.ContainsFunc(p.info.SecurityOptions, func(s string) bool { return strings.Contains(s, "rootless") }) {
-		return nil
-	}
+func (e *Engine) rootlessPorts(p *Pass) []spec.Diagnostic {
+	first := e.firstPort(p)
 	var found []spec.Diagnostic
 	for _, c := range p.desired.Containers {
 		for _, b := range c.Ports {
-			if b.Port < 1024 {
+			if b.Port < first {
 				found = append(found, failure("rootless-port", fmt.Sprintf("a rootless engine cannot open port %d", b.Port),
-					"choose ports from 1024 on (ports.https: 8443), or set net.ipv4.ip_unprivileged_port_start=0 on the host"))
+					fmt.Sprintf("choose ports from %d on (ports.https: 8443), or set net.ipv4.ip_unprivileged_port_start=0 on the host", first)))
 			}
 		}
 	}
 	return found
+}
+
+// leaveClosed keeps port http closed where it cannot be had: nothing depends on the redirect.
+// When the port is free the next pass opens it.
+func (e *Engine) leaveClosed(ctx context.Context, p *Pass) []spec.Diagnostic {
+	address, number, err := p.Instance.Ports[spec.PortHTTP].Split()
+	if err != nil || p.Instance.Ports[spec.PortHTTPS] == "" || e.holds(p, address, number) {
+		return nil
+	}
+	why := ""
+	if number < e.firstPort(p) {
+		why = fmt.Sprintf("port %d (http) is one that a rootless engine cannot open", number)
+	} else if by := e.listener(ctx, p.Instance.Name, address, number); by != "" {
+		why = fmt.Sprintf("port %d (http) is taken by %s", number, by)
+	}
+	if why == "" {
+		return nil
+	}
+	p.closed = []string{spec.PortHTTP}
+	return []spec.Diagnostic{warning("http-closed", why+": it stays closed, and nothing redirects from there to https",
+		"apply again when it is free, choose another one, or close it: ports.http: null")}
+}
+
+// wasClosed are the ports that were left closed when last was applied.
+func (p *Pass) wasClosed(last spec.Instance) []string {
+	_, number, err := last.Ports[spec.PortHTTP].Split()
+	control := slices.IndexFunc(p.actual.Containers, func(c plan.Container) bool { return c.Part == spec.PartControl })
+	switch {
+	case err != nil:
+		return nil
+	case control < 0:
+		return p.closed // nobody knows
+	case slices.ContainsFunc(p.actual.Containers[control].Ports, func(b plan.PortBinding) bool { return b.Port == number }):
+		return nil
+	}
+	return []string{spec.PortHTTP}
+}
+
+// explain says of control's step that it is port http which has come free, or was lost, where no
+// setting of it changed.
+func (p *Pass) explain(steps []plan.Step) {
+	last := p.actual.Spec
+	if last == nil || last.Ports[spec.PortHTTP] != p.Instance.Ports[spec.PortHTTP] || last.Ports[spec.PortHTTPS] != p.Instance.Ports[spec.PortHTTPS] {
+		return
+	}
+	was := len(p.wasClosed(*last)) > 0
+	why := "port http is free now"
+	switch {
+	case was == (len(p.closed) > 0) || p.Instance.Ports[spec.PortHTTPS] == "":
+		return
+	case !was:
+		why = "port http is not to be had any more"
+	}
+	address := plan.InstanceAddress(p.Instance.Name) + "/" + plan.KindContainer + "/" + spec.PartControl
+	for i, s := range steps {
+		if s.Address == address && s.Symbol == plan.Replace {
+			steps[i].Cause = why + ": " + s.Cause
+		}
+	}
 }
 
 // portTaken finds out whether somebody else listens where the instance is to, and who.
@@ -129,7 +186,7 @@ func (e *Engine) listener(ctx context.Context, instance, address string, number 
 		}
 	}
 	if !e.local {
-		return ""
+		return e.remoteListener(ctx, address, number)
 	}
 	return hostListener(address, number)
 }

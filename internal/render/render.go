@@ -4,6 +4,7 @@
 package render
 
 import (
+	"maps"
 	"path"
 	"strconv"
 	"strings"
@@ -52,13 +53,15 @@ const (
 // The ports in the containers; they need no privilege.
 const (
 	targetHTTPS = 8443
+	targetHTTP  = 8081 // 8080 is health's
 	targetMQTTS = 8883
 	targetMQTT  = 1883
 )
 
 // Deployment is what the settled instance (see spec.Instance.Over) shall be. The image's id
-// and the values of secrets that are not given are left to the engine.
-func Deployment(i spec.Instance) (plan.Deployment, error) {
+// and the values of secrets that are not given are left to the engine. The ports named are left
+// closed whatever the settings, which are remembered, say.
+func Deployment(i spec.Instance, closed ...string) (plan.Deployment, error) {
 	applied := i.Applied()
 	d := plan.Deployment{
 		Name:    i.Name,
@@ -69,7 +72,7 @@ func Deployment(i spec.Instance) (plan.Deployment, error) {
 	}
 	for _, part := range i.Parts() {
 		d.Volumes = append(d.Volumes, volume(i.Name, part))
-		d.Containers = append(d.Containers, container(i, part))
+		d.Containers = append(d.Containers, container(without(i, closed), part))
 	}
 	d.Volumes = append(d.Volumes, SecretsVolume(i.Name))
 	if i.InstallPath == "" {
@@ -84,6 +87,20 @@ func Deployment(i spec.Instance) (plan.Deployment, error) {
 		{Name: EnvFile, Path: path.Join(i.InstallPath, EnvFile), Content: Env(i), Mode: 0o600},
 	}
 	return d, nil
+}
+
+// without returns i with those ports closed.
+func without(i spec.Instance, closed []string) spec.Instance {
+	i.Ports = maps.Clone(i.Ports)
+	for _, name := range closed {
+		i.Ports[name] = ""
+	}
+	return i
+}
+
+// redirects reports whether control sends those who come in plain to https.
+func redirects(i spec.Instance) bool {
+	return i.Ports[spec.PortHTTP] != "" && i.Ports[spec.PortHTTPS] != ""
 }
 
 // SecretsVolume is the name of the volume that holds the instance's secrets.
@@ -160,7 +177,7 @@ func dependsOn(part string) []string {
 	return []string{spec.PartControl, spec.PartBroker}
 }
 
-// ports are what a part publishes. Nothing listens for http yet: its port stays closed.
+// ports are what a part publishes. Without https there is nothing that http could lead to.
 func ports(i spec.Instance, part string) []plan.PortBinding {
 	var bindings []plan.PortBinding
 	add := func(name string, target uint16) {
@@ -172,6 +189,9 @@ func ports(i spec.Instance, part string) []plan.PortBinding {
 	switch part {
 	case spec.PartControl:
 		add(spec.PortHTTPS, targetHTTPS)
+		if redirects(i) {
+			add(spec.PortHTTP, targetHTTP)
+		}
 	case spec.PartBroker:
 		add(spec.PortMQTTS, targetMQTTS)
 		add(spec.PortMQTT, targetMQTT)

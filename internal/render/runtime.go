@@ -19,6 +19,7 @@ func command(i spec.Instance, part string) []string {
 		args = append(args, "--parts=control", "--listen-https="+listen(targetHTTPS),
 			"--admin-password-file="+secret(SecretAdminPassword), "--join-tokens="+secret(secretJoin),
 			"--broker="+broker(targetMQTTS), "--mqtt-address="+broker(targetMQTT))
+		args = append(args, redirect(i)...)
 		args = append(args, certificate(i)...)
 	case spec.PartBroker:
 		args = append(args, "--parts=broker",
@@ -46,6 +47,15 @@ func join(part string) []string {
 		"--control-url=https://control:" + strconv.Itoa(targetHTTPS),
 		"--join-token-file=" + secret(JoinToken(part)),
 	}
+}
+
+// redirect is where control listens in plain, and the port that it leads to.
+func redirect(i spec.Instance) []string {
+	_, public, err := i.Ports[spec.PortHTTPS].Split()
+	if err != nil || !redirects(i) {
+		return nil
+	}
+	return []string{"--listen-http-redirect=" + listen(targetHTTP), "--public-https-port=" + strconv.Itoa(int(public))}
 }
 
 // certificate names the given certificate, else the further name of the one that is made.
