@@ -148,14 +148,15 @@ func (in *input) markSensitive(parameters []commissioning.Parameter) {
 }
 
 // evaluate checks a commissioning file as far as that goes without an instance. Those
-// parameters that the instance keeps may stand in for missing ones if only some are given.
-func evaluate(file string, text []byte, id string, parameters map[string]any, some bool) (*commissioning.Service, []spec.Diagnostic) {
+// parameters that the instance keeps may stand in for missing ones if only some are given. What
+// is named sensitive is a secret whatever the file says.
+func evaluate(file string, text []byte, id string, parameters map[string]any, some bool, sensitive ...string) (*commissioning.Service, []spec.Diagnostic) {
 	parsed, found := commissioning.Parse(file, text)
 	if parsed == nil {
 		return nil, found
 	}
 	service, more := parsed.Evaluate(commissioning.Input{
-		ID: id, Parameters: parameters, CheckExpression: checkExpression, AllowMissing: some,
+		ID: id, Parameters: parameters, CheckExpression: checkExpression, AllowMissing: some, Sensitive: sensitive,
 	})
 	return service, append(found, more...)
 }

@@ -3,7 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/millwright/millwright/internal/commissioning"
 	"github.com/millwright/millwright/internal/commissioning/stack"
@@ -48,34 +49,20 @@ func stackSources(ctx context.Context, read *sources) stack.Sources {
 func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spec.User, []spec.Service, []spec.Diagnostic) {
 	users, services, found := declared.Load(stackSources(ctx, read))
 	unread := spec.HasErrors(found) // what is missing then has been said
-	for i, s := range services {
+	for _, s := range services {
 		if s.Commissioning == "" {
 			continue
 		}
 		some := s.Parameters == nil || s.MergeParameters || unread
-		service, more := evaluate(s.CommissioningFile, []byte(s.Commissioning), s.ID, s.Parameters, some)
+		parameters := s.Parameters
+		if s.SecretParameters != nil {
+			parameters = maps.Clone(s.SecretParameters)
+			maps.Copy(parameters, s.Parameters)
+		}
+		_, more := evaluate(s.CommissioningFile, []byte(s.Commissioning), s.ID, parameters, some, slices.Collect(maps.Keys(s.SecretParameters))...)
 		found = append(found, more...)
-		found = append(found, shownSecrets(declared, i, service)...)
 	}
 	return users, services, found
-}
-
-// shownSecrets warns of what a stack keeps secret and its file does not: plans would show it.
-func shownSecrets(declared *stack.Stack, i int, service *commissioning.Service) []spec.Diagnostic {
-	var found []spec.Diagnostic
-	if service == nil {
-		return nil
-	}
-	for _, p := range service.Parameters {
-		if _, secret := declared.Services[i].Secrets[p.Name]; secret && !p.Sensitive {
-			found = append(found, spec.Diagnostic{
-				Position: declared.At("services", i, "secret_parameters", p.Name), Severity: spec.SeverityWarning, Code: "shown-secret",
-				Message: fmt.Sprintf("parameter %q is no secret to the commissioning file: plans show its value", p.Name),
-				Hint:    "add \"format: password\" to the parameter",
-			})
-		}
-	}
-	return found
 }
 
 // absentStack is everything that a stack declares, as what is to go. Passwords are not read.

@@ -48,21 +48,30 @@ func printJSON(w io.Writer, v any) error {
 
 // printYAML writes the JSON form of v in block style; numbers keep all their digits.
 func printYAML(w io.Writer, v any) error {
-	var text bytes.Buffer
-	if err := printJSON(&text, v); err != nil {
+	node, err := yamlNode(v)
+	if err != nil {
 		return err
 	}
-	var node yaml.Node
-	if err := yaml.Unmarshal(text.Bytes(), &node); err != nil {
-		return spec.Errorf(spec.Internal, "cannot write YAML: %w", err)
-	}
-	blockStyle(&node)
 	e := yaml.NewEncoder(w)
 	e.SetIndent(2)
-	if err := e.Encode(&node); err != nil {
+	if err := e.Encode(node); err != nil {
 		return err
 	}
 	return e.Close()
+}
+
+// yamlNode is the JSON form of v in block style.
+func yamlNode(v any) (*yaml.Node, error) {
+	var text bytes.Buffer
+	if err := printJSON(&text, v); err != nil {
+		return nil, err
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text.Bytes(), &document); err != nil {
+		return nil, spec.Errorf(spec.Internal, "cannot write YAML: %w", err)
+	}
+	blockStyle(&document)
+	return document.Content[0], nil
 }
 
 func blockStyle(n *yaml.Node) {

@@ -52,6 +52,7 @@ would change and which data stops flowing meanwhile; applying twice changes noth
 		newPlanCommand(s, global),
 		newApplyCommand(s, global),
 		newDestroyCommand(s, global),
+		newExportCommand(s, global),
 		newGetCommand(s, global),
 		newTailCommand(s, global),
 		newLogsCommand(s, global),

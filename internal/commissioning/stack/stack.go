@@ -46,7 +46,7 @@ type service struct {
 	State             string         `json:"state,omitempty" enum:"enabled,present,disabled,restarted,absent" doc:"Enabled by default."`
 	CommissioningFile string         `json:"commissioning_file,omitempty" doc:"Path, relative to the stack file. A service that is there keeps its file without it."`
 	Parameters        map[string]any `json:"parameters,omitempty" doc:"Values of the file's parameters."`
-	Secrets           map[string]any `json:"secret_parameters,omitempty" doc:"Values of further parameters: {env: NAME} or {file: PATH}." format:"all-elsewhere"`
+	Secrets           map[string]any `json:"secret_parameters,omitempty" doc:"Further parameters, secret whatever the file says: {env: NAME} or {file: PATH}." format:"all-elsewhere"`
 	MergeParameters   bool           `json:"merge_parameters,omitempty" doc:"The instance keeps the parameters that are not given."`
 	DeleteVolumes     bool           `json:"delete_volumes,omitempty" doc:"Whether absent removes volumes too."`
 }
@@ -222,9 +222,10 @@ func (p *parser) sourceOf(v any) (Source, bool) {
 }
 
 func (p *parser) service(v any, i int) Service {
-	s := Service{Service: decode[spec.Service](v)}
 	m, _ := v.(map[string]any)
 	elsewhere, _ := m["secret_parameters"].(map[string]any)
+	delete(m, "secret_parameters")
+	s := Service{Service: decode[spec.Service](m)}
 	for _, name := range slices.Sorted(maps.Keys(elsewhere)) {
 		from, ok := p.sourceOf(elsewhere[name])
 		if !ok {
@@ -343,22 +344,21 @@ func (p *parser) withPassword(u User, from Sources, i int) spec.User {
 	return u.User
 }
 
-// withSecrets lays the parameters that lie elsewhere over those of the stack.
+// withSecrets adds the parameters that lie elsewhere.
 func (p *parser) withSecrets(s Service, from Sources, i int) spec.Service {
-	if len(s.Secrets) == 0 {
-		return s.Service
-	}
-	all := make(map[string]any, len(s.Parameters)+len(s.Secrets))
-	maps.Copy(all, s.Parameters)
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
 		if s.Secrets[name] == (Source{}) {
 			continue
 		}
-		if value, ok := p.read(s.Secrets[name], from, "services", i, "secret_parameters", name); ok {
-			all[name] = value
+		value, ok := p.read(s.Secrets[name], from, "services", i, "secret_parameters", name)
+		if !ok {
+			continue
 		}
+		if s.SecretParameters == nil {
+			s.SecretParameters = map[string]any{}
+		}
+		s.SecretParameters[name] = value
 	}
-	s.Parameters = all
 	return s.Service
 }
 
@@ -383,6 +383,3 @@ func (p *parser) read(s Source, from Sources, place ...any) (text string, ok boo
 func (p *parser) unreadable(path string, err error, place ...any) {
 	p.fail("unreadable-file", "the path is relative to the stack file", fmt.Sprintf("cannot read %q: %v", path, err), place...)
 }
-
-// At returns the place of a value, as Document.At.
-func (s *Stack) At(path ...any) spec.Position { return s.document.At(path...) }
