@@ -30,7 +30,7 @@ func (e *Engine) Apply(ctx context.Context, p *Pass, report func(plan.Step)) (pl
 	if err != nil {
 		return done, err
 	}
-	a := &application{Engine: e, pass: p, files: files}
+	a := &application{Engine: e, pass: p, files: files, settled: map[string]bool{}}
 	err = a.walk(ctx, done.Steps, report)
 	done.Applied = err == nil
 	return done, errors.Join(err, files.abort())
@@ -52,24 +52,29 @@ type application struct {
 	*Engine
 	pass  *Pass
 	files staged
+
+	open    []exchange       // may yet have to be put back
+	cleared []plan.Container // stopped before their turn
+	settled map[string]bool  // the parts that are as they shall be
 }
 
-// walk does the steps in their order, but the instance's own, the first, last.
+// walk does the steps in their order, but the instance's own, the first, last. Where one fails,
+// what is not settled is put back; steps that this undoes are reported once more, as failed.
 func (a *application) walk(ctx context.Context, steps []plan.Step, report func(plan.Step)) error {
 	var failure error
 	order := make([]*plan.Step, 0, len(steps))
-	own := plan.InstanceAddress(a.pass.Instance.Name)
 	for i := range steps {
 		order = append(order, &steps[i])
 	}
-	if len(order) > 0 && order[0].Address == own {
+	if len(order) > 0 && order[0].Address == plan.InstanceAddress(a.pass.Instance.Name) {
 		order = append(order[1:], order[0])
 	}
-	for _, s := range order {
+	for i, s := range order {
 		s.Result = plan.Skipped
 		if failure == nil {
 			s.Result = plan.Done
 			if failure = a.do(ctx, *s); failure != nil {
+				failure = a.undo(ctx, failure, order[:i], report)
 				s.Result, s.Error = plan.Failed, failure.Error()
 			}
 		}
@@ -78,6 +83,22 @@ func (a *application) walk(ctx context.Context, steps []plan.Step, report func(p
 		}
 	}
 	return failure
+}
+
+// undo puts back what is not settled, and says so of the steps that were done.
+func (a *application) undo(ctx context.Context, why error, done []*plan.Step, report func(plan.Step)) error {
+	parts, err := a.putBack(ctx, why)
+	for _, s := range done {
+		kind, name := childOf(s.Address)
+		if kind != plan.KindContainer || !slices.Contains(parts, name) {
+			continue
+		}
+		s.Result, s.Error = plan.Failed, "it was put back: a later step failed that it hangs together with"
+		if report != nil {
+			report(*s)
+		}
+	}
+	return err
 }
 
 // childOf splits "instance/millwright/container/broker" into the child's kind and name, empty
@@ -122,32 +143,82 @@ func (a *application) do(ctx context.Context, s plan.Step) error {
 }
 
 func (a *application) doNetwork(ctx context.Context, symbol plan.Symbol, name string) error {
-	if symbol == plan.Create {
+	switch symbol {
+	case plan.Create:
 		return a.createNetwork(ctx, a.pass.Instance.Name, *a.pass.desired.Network)
+	case plan.Replace:
+		return a.replaceNetwork(ctx, *a.pass.desired.Network, *a.pass.actual.Network)
 	}
-	if symbol == plan.Replace {
-		for _, c := range slices.Backward(a.pass.actual.Containers) {
-			if err := a.stop(ctx, c); err != nil {
+	return a.removeNetwork(ctx, name)
+}
+
+func (e *Engine) removeNetwork(ctx context.Context, name string) error {
+	if err := e.api.NetworkRemove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
+		return e.failed("remove network "+name, err)
+	}
+	return nil
+}
+
+// replaceNetwork stops all containers, which are all replaced afterwards, and puts them into a
+// network of another mask, so that they can be put back. If that cannot be had they are put
+// back into one of the old mask.
+func (a *application) replaceNetwork(ctx context.Context, want, have plan.Network) error {
+	for _, c := range slices.Backward(a.pass.actual.Containers) {
+		if c.Running {
+			if err := a.clear(ctx, c); err != nil {
 				return err
 			}
-			if err := a.api.NetworkDisconnect(ctx, name, c.ID, true); err != nil && !errdefs.IsNotFound(err) && c.Network == name {
-				return a.failed("take container "+c.Name+" out of network "+name, err)
-			}
 		}
 	}
-	if err := a.api.NetworkRemove(ctx, name); err != nil && !errdefs.IsNotFound(err) {
-		return a.failed("remove network "+name, err)
-	}
-	if symbol == plan.Delete {
+	err := a.moveTo(ctx, want)
+	if err == nil {
 		return nil
 	}
-	if err := a.createNetwork(ctx, a.pass.Instance.Name, *a.pass.desired.Network); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
+	defer cancel()
+	return errors.Join(err, a.moveTo(ctx, have))
+}
+
+// moveTo makes the network anew and puts all containers, which are stopped, into it.
+func (a *application) moveTo(ctx context.Context, n plan.Network) error {
+	for _, c := range a.pass.actual.Containers {
+		if err := a.leave(ctx, n.Name, c); err != nil {
+			return err
+		}
+	}
+	if err := a.removeNetwork(ctx, n.Name); err != nil {
 		return err
 	}
-	for _, c := range a.pass.actual.Containers { // so that they can be put back
-		if err := a.api.NetworkConnect(ctx, name, c.ID, endpoint(c)); err != nil {
-			return a.failed("put container "+c.Name+" into network "+name, err)
+	if err := a.createNetwork(ctx, a.pass.Instance.Name, n); err != nil {
+		return err
+	}
+	for _, c := range a.pass.actual.Containers {
+		if err := a.enter(ctx, n.Name, c.ID, c); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// leave takes a container out of a network; one that is not in it is no error.
+func (a *application) leave(ctx context.Context, network string, c plan.Container) error {
+	now, err := a.api.ContainerInspect(ctx, c.ID)
+	if err != nil {
+		return a.failed("look at container "+c.Name, err)
+	}
+	if _, in := now.NetworkSettings.Networks[network]; !in {
+		return nil
+	}
+	if err := a.api.NetworkDisconnect(ctx, network, c.ID, true); err != nil && !errdefs.IsNotFound(err) {
+		return a.failed("take container "+c.Name+" out of network "+network, err)
+	}
+	return nil
+}
+
+// enter puts the container of an id into a network, under the names of c.
+func (a *application) enter(ctx context.Context, network, id string, c plan.Container) error {
+	if err := a.api.NetworkConnect(ctx, network, id, endpoint(c)); err != nil {
+		return a.failed("put container "+c.Name+" into network "+network, err)
 	}
 	return nil
 }
@@ -190,10 +261,10 @@ func (a *application) doContainer(ctx context.Context, s plan.Step, part string)
 	case s.Symbol == plan.Replace && want != nil && have != nil:
 		return a.replace(ctx, *want, *have)
 	case s.Symbol == plan.Delete && have != nil:
-		if err := a.stop(ctx, *have); err != nil {
+		if err := errors.Join(a.stop(ctx, *have), a.removeContainer(ctx, have.ID)); err != nil {
 			return err
 		}
-		return a.removeContainer(ctx, have.ID)
+		return a.arrived(ctx, part)
 	case s.Symbol == plan.Update && have != nil:
 		return a.update(ctx, s, want, *have)
 	}
@@ -210,21 +281,44 @@ func (a *application) update(ctx context.Context, s plan.Step, want *plan.Contai
 	case want == nil:
 		return spec.Errorf(spec.Internal, "cannot do the step %s %s", s.Symbol, s.Address)
 	}
-	if slices.ContainsFunc(s.Changes, func(c plan.Change) bool { return c.Path != "running" }) {
-		answer, err := a.api.ContainerUpdate(ctx, have.ID, container.UpdateConfig{
-			Resources: resources(*want), RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyMode(want.Restart)},
-		})
-		if err != nil {
-			return a.failed("change the limits of container "+have.Name, err)
-		}
-		for _, w := range answer.Warnings {
-			a.log.Warn("the engine warns of a container", "container", have.Name, "warning", w)
-		}
+	if err := a.adjust(ctx, s, *want, have); err != nil {
+		return err
 	}
-	if have.Running {
+	if have.Running && have.Interrupted == "" {
 		return nil
 	}
-	return a.startAndWait(ctx, have.ID, have.Name)
+	return a.finish(ctx, *want, have)
+}
+
+// adjust changes what the step says of a container that stays.
+func (a *application) adjust(ctx context.Context, s plan.Step, want, have plan.Container) error {
+	changes := func(paths ...string) bool {
+		return slices.ContainsFunc(s.Changes, func(c plan.Change) bool { return slices.Contains(paths, c.Path) })
+	}
+	if changes(plan.PathName) {
+		if err := a.rename(ctx, have.ID, want.Name); err != nil {
+			return err
+		}
+	}
+	if changes(plan.PathNetwork) {
+		if err := errors.Join(a.leave(ctx, want.Network, have), a.enter(ctx, want.Network, have.ID, want)); err != nil {
+			return err
+		}
+	}
+	if !changes(plan.PathMemory, plan.PathSwap, plan.PathCPUs, plan.PathPids, plan.PathRestart) {
+		return nil
+	}
+	bounds := container.UpdateConfig{
+		Resources: resources(want), RestartPolicy: container.RestartPolicy{Name: container.RestartPolicyMode(want.Restart)},
+	}
+	answer, err := a.api.ContainerUpdate(ctx, have.ID, bounds)
+	if err != nil {
+		return a.failed("change the limits of container "+have.Name, err)
+	}
+	for _, w := range answer.Warnings {
+		a.log.Warn("the engine warns of a container", "container", have.Name, "warning", w)
+	}
+	return nil
 }
 
 func mapsKeys(m map[string]string) func(func(string) bool) { return maps.Keys(m) }

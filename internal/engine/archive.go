@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -99,16 +101,26 @@ func (e *Engine) checkArchive(p *Pass, found *[]spec.Diagnostic) {
 		}
 		config := configs[i.Config]
 		e.checkArchitecture(p, config.OS, config.Architecture, "the image in "+filepath.Base(file), found)
+		if namesByConfig(p.info) {
+			p.desired.Image.ID = config.id
+		}
 		return
 	}
 	*found = append(*found, failure("archive", fmt.Sprintf("the image archive %q holds %s, not %s", file, strings.Join(tags, ", "), reference),
 		"set version (or image) to what it holds, or give the archive of that version"))
 }
 
+// namesByConfig reports whether the engine's ids of images are the digests of their
+// configurations: not where containerd keeps them.
+func namesByConfig(info system.Info) bool {
+	return !slices.ContainsFunc(info.DriverStatus, func(s [2]string) bool { return strings.HasPrefix(s[1], "io.containerd.") })
+}
+
 // platform is what an image's configuration says of where it runs.
 type platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
+	id           string // digest of the configuration
 }
 
 // readArchive reads an archive to its end, as it will have to be read to be loaded.
@@ -159,6 +171,7 @@ func readEntry(header *tar.Header, r io.Reader, images *[]archived, configs map[
 	}
 	var p platform
 	if json.Unmarshal(text, &p) == nil && p.OS != "" {
+		p.id = fmt.Sprintf("sha256:%x", sha256.Sum256(text))
 		configs[name] = p
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -20,97 +19,12 @@ import (
 	"github.com/millwright/millwright/internal/spec"
 )
 
-// What a container is called while it takes another's place.
-const (
-	suffixNext     = ".next"
-	suffixPrevious = ".previous"
-)
-
 const (
 	lastLines      = 20
 	healthPause    = 200 * time.Millisecond // between two questions
 	crashes        = 3                      // restarts after which a container is given up
-	putBackTimeout = 2 * time.Minute
+	putBackTimeout = 2 * time.Minute        // for each container
 )
-
-// create makes and starts a container that was not there, and removes it again if it does not
-// become healthy.
-func (a *application) create(ctx context.Context, want plan.Container) error {
-	want.ImageID = a.pass.desired.Image.ID
-	id, err := a.createContainer(ctx, a.pass, want, want.Name)
-	if err != nil {
-		return err
-	}
-	if err := a.startAndWait(ctx, id, want.Name); err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
-		defer cancel()
-		return errors.Join(err, a.removeContainer(ctx, id))
-	}
-	return nil
-}
-
-// replace makes the new container beside the old one, and only then stops that one. If the new
-// one does not become healthy the old one is put back.
-func (a *application) replace(ctx context.Context, want, have plan.Container) error {
-	want.ImageID = a.pass.desired.Image.ID
-	next := want.Name + suffixNext
-	id, err := a.createContainer(ctx, a.pass, want, next)
-	if err != nil {
-		return err
-	}
-	err = a.exchange(ctx, id, want, have)
-	if err == nil {
-		return a.removeContainer(ctx, have.ID)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
-	defer cancel()
-	return a.putBack(ctx, id, have, err)
-}
-
-// exchange gives the new container the old one's name and starts it.
-func (a *application) exchange(ctx context.Context, id string, want, have plan.Container) error {
-	if err := a.stop(ctx, have); err != nil {
-		return err
-	}
-	if err := a.rename(ctx, have.ID, have.Name+suffixPrevious); err != nil {
-		return err
-	}
-	if err := a.rename(ctx, id, want.Name); err != nil {
-		return err
-	}
-	return a.startAndWait(ctx, id, want.Name)
-}
-
-func (a *application) rename(ctx context.Context, id, name string) error {
-	if err := a.api.ContainerRename(ctx, id, name); err != nil {
-		return a.failed("rename container "+id+" to "+name, err)
-	}
-	return nil
-}
-
-// putBack removes the new container and starts the old one again; why is what went wrong.
-func (a *application) putBack(ctx context.Context, id string, have plan.Container, why error) error {
-	failed := a.removeContainer(ctx, id)
-	now, err := a.api.ContainerInspect(ctx, have.ID)
-	switch {
-	case err != nil:
-		failed = errors.Join(failed, a.failed("look at container "+have.Name, err))
-	case strings.TrimPrefix(now.Name, "/") != have.Name:
-		failed = errors.Join(failed, a.rename(ctx, have.ID, have.Name))
-	}
-	if failed == nil && have.Running {
-		failed = a.startAndWait(ctx, have.ID, have.Name)
-	}
-	if failed != nil {
-		return errors.Join(why, spec.Errorf(spec.Unavailable, "and cannot put the previous container %s back: %w", have.Name, failed))
-	}
-	e := spec.Errorf(spec.KindOf(why), "%w\nthe previous container %s was put back", why, have.Name)
-	var cause *spec.Error
-	if errors.As(why, &cause) {
-		e.Hint = cause.Hint
-	}
-	return e
-}
 
 func (e *Engine) removeContainer(ctx context.Context, id string) error {
 	err := e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true})

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -60,7 +61,12 @@ func (e *Engine) createContainer(ctx context.Context, p *Pass, c plan.Container,
 	}}
 	made, err := e.api.ContainerCreate(ctx, config, hostConfig(c, bindings), networks, nil, name)
 	if err != nil {
-		return "", e.failed("make container "+name, err)
+		err = e.failed("make container "+name, err)
+		var conflict *spec.Error
+		if errors.As(err, &conflict) && conflict.Kind == spec.Conflict {
+			conflict.Hint = "another pass may be at work on the instance: wait for its end, and apply again"
+		}
+		return "", err
 	}
 	for _, w := range made.Warnings {
 		e.log.Warn("the engine warns of a container", "container", name, "warning", w)
@@ -78,10 +84,6 @@ func hostConfig(c plan.Container, bindings nat.PortMap) *container.HostConfig {
 		LogConfig:     container.LogConfig{Type: c.LogDriver, Config: c.LogOptions},
 		Resources:     resources(c),
 	}
-	if c.Pids > 0 {
-		pids := c.Pids
-		h.PidsLimit = &pids
-	}
 	for _, m := range c.Mounts {
 		h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeVolume, Source: m.Volume, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
@@ -94,7 +96,11 @@ func hostConfig(c plan.Container, bindings nat.PortMap) *container.HostConfig {
 
 // resources are those that can change on a running container. No swap beyond the memory.
 func resources(c plan.Container) container.Resources {
-	return container.Resources{Memory: c.Memory, MemorySwap: c.Memory, NanoCPUs: int64(c.CPUs*1e9 + 0.5)}
+	r := container.Resources{Memory: c.Memory, MemorySwap: c.Memory, NanoCPUs: int64(c.CPUs*1e9 + 0.5)}
+	if c.Pids > 0 {
+		r.PidsLimit = &c.Pids
+	}
+	return r
 }
 
 func healthcheck(h plan.Health) *container.HealthConfig {

@@ -266,8 +266,8 @@ func testDrift(t *testing.T, p *plant) {
 		},
 		{
 			"docker rename", func() { must(api.ContainerRename(ctx, p.container("mapper"), p.given.Name+"-odd")) },
-			[]string{"- instance/NAME/leftover/NAME-odd", "+ instance/NAME/container/mapper: was removed outside"},
-			[]string{"mapper"},
+			[]string{"~ instance/NAME/container/mapper: name changed outside", `name: "NAME-odd" → "NAME-mapper-1"`},
+			nil,
 		},
 		{
 			"edited file", func() { must(os.WriteFile(compose, []byte("services: {}\n"), 0o644)) },

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/plan"
@@ -101,7 +102,7 @@ func stage(p *Pass) (staged, error) {
 		if !changed(p.Plan, f.Name) || p.Instance.State != spec.Started {
 			continue
 		}
-		if err := s.write(f); err != nil {
+		if err := s.prepare(p, f); err != nil {
 			return nil, errors.Join(notWritten(f.Path, err), s.abort())
 		}
 	}
@@ -113,6 +114,17 @@ func changed(p plan.Plan, file string) bool {
 		kind, name := childOf(s.Address)
 		return kind == plan.KindFile && name == file
 	})
+}
+
+// prepare writes a file, and what it replaces if somebody edited that.
+func (s staged) prepare(p *Pass, f plan.File) error {
+	if old := p.actualFile(f.Name); old != nil && old.Content != nil && edited(p, f.Name) {
+		kept := plan.File{Name: f.Name + backupSuffix, Path: f.Path + backupSuffix, Content: old.Content, Mode: old.Mode}
+		if err := s.write(kept); err != nil {
+			return err
+		}
+	}
+	return s.write(f)
 }
 
 func (s staged) write(f plan.File) error {
@@ -139,21 +151,20 @@ func (s staged) abort() error {
 	return failed
 }
 
-// commit puts a staged file in its place. One that was edited is kept beside it.
+// commit puts a staged file in its place, and before that beside it what somebody edited.
 func (s staged) commit(p *Pass, name string) error {
-	f, ok := s[name]
-	if !ok {
-		return spec.Errorf(spec.Internal, "cannot write %q: it was not prepared", name)
-	}
-	delete(s, name)
-	path := pathOf(p, name)
-	if old := p.actualFile(name); old != nil && old.Content != nil && edited(p, name) {
-		if err := atomicfile.Write(path+backupSuffix, old.Content, os.FileMode(old.Mode)); err != nil {
-			return errors.Join(notWritten(path+backupSuffix, err), f.Abort())
+	for _, name := range []string{name + backupSuffix, name} {
+		f, ok := s[name]
+		if !ok && strings.HasSuffix(name, backupSuffix) {
+			continue
 		}
-	}
-	if err := f.Commit(); err != nil {
-		return notWritten(path, err)
+		if !ok {
+			return spec.Errorf(spec.Internal, "cannot write %q: it was not prepared", name)
+		}
+		delete(s, name)
+		if err := f.Commit(); err != nil {
+			return notWritten(pathOf(p, strings.TrimSuffix(name, backupSuffix)), err)
+		}
 	}
 	return nil
 }

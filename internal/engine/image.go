@@ -40,13 +40,13 @@ func (e *Engine) resolveImage(ctx context.Context, p *Pass, found *[]spec.Diagno
 	case !errdefs.IsNotFound(err):
 		return e.failed("look at image "+want.Reference, err)
 	case p.given.ImageArchive != "":
-		want.Source = "it is loaded from " + p.given.ImageArchive
+		want.Missing, want.Source = true, "it is loaded from "+p.given.ImageArchive
 		e.checkArchive(p, found)
 	case p.Instance.Pull == spec.PullNever:
 		*found = append(*found, failure(CodeImageMissing, fmt.Sprintf("the engine does not have the image %s, and pull is never", want.Reference),
 			"give image_archive, or load it: millwright image load FILE"))
 	default:
-		want.Source = "it is pulled"
+		want.Missing, want.Source = true, "it is pulled"
 	}
 	for i := range p.desired.Containers {
 		p.desired.Containers[i].ImageID = want.ID

@@ -31,12 +31,15 @@ func recordName(instance string) string { return instance + "-record" }
 type observation struct {
 	plan.Deployment
 	recordID string
+	setAside map[string]plan.Container // by part: predecessors of those that are Interrupted
+	foreign  []string                  // volumes with names that are ours, and somebody else's
 }
 
 // observe looks at everything that belongs to the instance. What is not there is left out.
 func (e *Engine) observe(ctx context.Context, name string) (*observation, error) {
-	o := &observation{Deployment: plan.Deployment{Name: name}}
-	if err := e.observeNetwork(ctx, o); err != nil {
+	o := &observation{Deployment: plan.Deployment{Name: name}, setAside: map[string]plan.Container{}}
+	network, err := e.observeNetwork(ctx, o)
+	if err != nil {
 		return nil, err
 	}
 	list, err := e.api.ContainerList(ctx, container.ListOptions{
@@ -47,25 +50,41 @@ func (e *Engine) observe(ctx context.Context, name string) (*observation, error)
 	}
 	var fallback string // what the newest container was made from
 	var newest int64
+	parts := map[string][]interrupted{}
 	for _, c := range list {
+		part := c.Labels[render.LabelPart]
 		switch {
+		case c.Labels[labelOne] == "True":
 		case c.Labels[labelRole] == roleRecord && containerName(c.Names) == recordName(name):
 			o.recordID, o.Recorded = c.ID, true
-			o.Spec = parsed(c.Labels[render.LabelSpec])
-		case c.Labels[labelOne] == "True":
-		case containerName(c.Names) != name+"-"+c.Labels[render.LabelPart]+"-1":
-			o.Leftovers = append(o.Leftovers, plan.Leftover{ID: c.ID, Name: containerName(c.Names)})
-		default:
-			if err := e.observeContainer(ctx, o, c.ID); err != nil {
+			if o.Spec, err = parsed(name, c.Labels[render.LabelSpec]); err != nil {
 				return nil, err
 			}
+		case part == "" || c.Labels[labelRole] != "":
+			o.leftOver(c.ID, containerName(c.Names), false)
+		default:
+			found, err := e.observeContainer(ctx, network, c.ID)
+			if err != nil {
+				return nil, err
+			}
+			if found == nil {
+				continue // it went in between
+			}
+			found.created = c.Created
+			parts[part] = append(parts[part], *found)
 			if c.Created >= newest {
 				newest, fallback = c.Created, c.Labels[render.LabelSpec]
 			}
 		}
 	}
+	for part, found := range parts {
+		o.settle(name+"-"+part+"-1", found)
+	}
 	if o.Spec == nil {
-		o.Recorded, o.Spec = false, parsed(fallback)
+		o.Recorded = false
+		if o.Spec, err = parsed(name, fallback); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(o.Containers, func(a, b plan.Container) int {
 		return strings.Compare(rankOf(a.Part)+a.Part, rankOf(b.Part)+b.Part)
@@ -82,15 +101,17 @@ func rankOf(part string) string {
 	return "9"
 }
 
-func parsed(text string) *spec.Instance {
+// parsed reads what was last applied; nil where nothing says so.
+func parsed(instance, text string) (*spec.Instance, error) {
 	if text == "" {
-		return nil
+		return nil, nil
 	}
 	applied, err := spec.ParseApplied(text)
 	if err != nil {
-		return nil
+		return nil, spec.Errorf(spec.Conflict, "cannot tell what was last applied to instance %q: %w", instance, err).
+			WithHint("a newer release wrote it: use that one")
 	}
-	return applied
+	return applied, nil
 }
 
 func containerName(names []string) string {
@@ -102,27 +123,29 @@ func containerName(names []string) string {
 	return ""
 }
 
-func (e *Engine) observeNetwork(ctx context.Context, o *observation) error {
+// observeNetwork returns the network; its zero has the name alone.
+func (e *Engine) observeNetwork(ctx context.Context, o *observation) (network.Inspect, error) {
 	name := o.Name + "_default"
+	none := network.Inspect{Name: name}
 	n, err := e.api.NetworkInspect(ctx, name, network.InspectOptions{})
 	if errdefs.IsNotFound(err) {
-		return nil
+		return none, nil
 	}
 	if err != nil {
-		return e.failed("look at network "+name, err)
+		return none, e.failed("look at network "+name, err)
 	}
 	if n.Name != name { // an id that begins so
-		return nil
+		return none, nil
 	}
 	if n.Labels[render.LabelInstance] != o.Name {
-		return spec.Errorf(spec.Conflict, "cannot use the network %q: it is not this instance's", name).
+		return none, spec.Errorf(spec.Conflict, "cannot use the network %q: it is not this instance's", name).
 			WithHint("remove it (docker network rm %s), or give the instance another name", name)
 	}
 	o.Network = &plan.Network{Name: name}
 	if len(n.IPAM.Config) > 0 {
 		o.Network.Subnet = n.IPAM.Config[0].Subnet
 	}
-	return nil
+	return n, nil
 }
 
 func (e *Engine) observeVolumes(ctx context.Context, o *observation) error {
@@ -131,34 +154,39 @@ func (e *Engine) observeVolumes(ctx context.Context, o *observation) error {
 		return e.failed("list volumes", err)
 	}
 	for _, v := range list.Volumes {
-		if strings.HasPrefix(v.Name, o.Name+"_") && v.Labels[render.LabelInstance] == o.Name {
+		switch {
+		case !strings.HasPrefix(v.Name, o.Name+"_"):
+		case v.Labels[render.LabelInstance] == o.Name:
 			o.Volumes = append(o.Volumes, v.Name)
+		default:
+			o.foreign = append(o.foreign, v.Name)
 		}
 	}
 	slices.Sort(o.Volumes)
 	return nil
 }
 
-func (e *Engine) observeContainer(ctx context.Context, o *observation, id string) error {
+func (e *Engine) observeContainer(ctx context.Context, own network.Inspect, id string) (*interrupted, error) {
 	c, err := e.api.ContainerInspect(ctx, id)
 	if errdefs.IsNotFound(err) {
-		return nil // it went in between
+		return nil, nil
 	}
 	if err != nil {
-		return e.failed("look at container "+id, err)
+		return nil, e.failed("look at container "+id, err)
 	}
-	o.Containers = append(o.Containers, containerOf(o.Name, c))
-	return nil
+	found := interrupted{Container: containerOf(own, c)}
+	found.healthy = found.Running && (c.State.Health == nil || c.State.Health.Status == container.Healthy)
+	return &found, nil
 }
 
 // containerOf is the container as it is compared with what it shall be.
-func containerOf(instance string, c container.InspectResponse) plan.Container {
+func containerOf(own network.Inspect, c container.InspectResponse) plan.Container {
 	x := plan.Container{
 		Part: c.Config.Labels[render.LabelPart], Name: strings.TrimPrefix(c.Name, "/"), ID: c.ID,
 		ImageID: c.Image, Image: c.Config.Image, Command: c.Config.Cmd, Environment: environment(c.Config.Env),
 		User: c.Config.User, Groups: c.HostConfig.GroupAdd, ReadOnly: c.HostConfig.ReadonlyRootfs,
 		CapDrop: c.HostConfig.CapDrop, SecurityOpt: c.HostConfig.SecurityOpt, Tmpfs: c.HostConfig.Tmpfs,
-		Mounts: mounts(c.Mounts), Ports: portBindings(c.HostConfig.PortBindings), Network: networkOf(instance+"_default", c),
+		Mounts: mounts(c.Mounts), Ports: portBindings(c.HostConfig.PortBindings), Network: networkOf(own, c),
 		Devices: devices(c.HostConfig.Devices), ExtraHosts: slices.Sorted(slices.Values(c.HostConfig.ExtraHosts)), DNS: c.HostConfig.DNS,
 		LogDriver: c.HostConfig.LogConfig.Type, LogOptions: c.HostConfig.LogConfig.Config,
 		Memory: c.HostConfig.Memory, CPUs: float64(c.HostConfig.NanoCPUs) / 1e9, Restart: string(c.HostConfig.RestartPolicy.Name),
@@ -168,6 +196,11 @@ func containerOf(instance string, c container.InspectResponse) plan.Container {
 	}
 	if p := c.HostConfig.PidsLimit; p != nil {
 		x.Pids = *p
+	}
+	if swap := c.HostConfig.MemorySwap; swap < 0 {
+		x.Swap = -1
+	} else if swap > 0 {
+		x.Swap = swap - x.Memory
 	}
 	if s := c.Config.StopTimeout; s != nil {
 		x.StopSeconds = *s
@@ -223,14 +256,20 @@ func devices(list []container.DeviceMapping) []string {
 	return d
 }
 
-// networkOf is ours where the container is in it, whatever others it is in too.
-func networkOf(ours string, c container.InspectResponse) string {
+// networkOf is ours where the container is in it, under the names by which the others know it,
+// whatever others it is in too. A stopped container may be in one of that name that is no more.
+func networkOf(own network.Inspect, c container.InspectResponse) string {
 	var names []string
-	for name := range c.NetworkSettings.Networks {
-		if name == ours {
-			return ours
+	for name, e := range c.NetworkSettings.Networks {
+		switch {
+		case name != own.Name:
+			names = append(names, name)
+		case e.NetworkID != "" && e.NetworkID != own.ID:
+		case !slices.Contains(e.Aliases, c.Config.Labels[render.LabelPart]):
+			return name + ", without its name there"
+		default:
+			return name
 		}
-		names = append(names, name)
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")

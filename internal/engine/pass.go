@@ -151,6 +151,11 @@ func (p *Pass) adapt(d *plan.Deployment) []spec.Diagnostic {
 	memory := lacks(p.info.MemoryLimit, "no-memory-limit", "memory")
 	cpus := lacks(p.info.CPUCfsQuota, "no-cpu-limit", "processor time")
 	pids := lacks(p.info.PidsLimit, "no-process-limit", "the number of processes")
+	if !p.info.SwapLimit { // what it says of swap then means nothing
+		for i := range p.actual.Containers {
+			p.actual.Containers[i].Swap = 0
+		}
+	}
 	for i := range d.Containers {
 		c := &d.Containers[i]
 		if memory {

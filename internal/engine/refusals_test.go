@@ -186,8 +186,8 @@ func TestForeignInterrupted(t *testing.T) {
 	if err := e.api.ContainerRename(t.Context(), p.container("broker"), p.container("broker")+suffixPrevious); err != nil {
 		t.Fatal(err)
 	}
-	has(t, p.apply(), "- instance/NAME/leftover/NAME-broker-1.previous", "+ instance/NAME/container/broker: was removed outside")
-	p.kept(before, "broker")
+	has(t, p.apply(), "~ instance/NAME/container/broker: an interrupted pass had set it aside", `name: "NAME-broker-1.previous" → "NAME-broker-1"`)
+	p.kept(before)
 }
 
 func containerNamed(p *Pass, part string) plan.Container {

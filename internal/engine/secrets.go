@@ -23,28 +23,39 @@ import (
 // maxSecret bounds what is read of one secret.
 const maxSecret = 1 << 20
 
-// observeSecrets reads the secrets through the record's container, which mounts their volume.
-// Where nothing is given to compare with and the volume was filled before, they are taken to
-// be there: nothing but us and the engine's administrator can write them.
+// observeSecrets reads the secrets through a container that mounts their volume: the record's,
+// or where that was removed any other. Where nothing is given to compare with and the volume
+// was filled before, they are taken to be there: nothing but us and the engine's administrator
+// can write them.
 func (e *Engine) observeSecrets(ctx context.Context, p *Pass) error {
 	if !slices.Contains(p.actual.Volumes, render.SecretsVolume(p.Instance.Name)) {
 		return nil
-	}
-	if p.actual.recordID == "" {
-		return nil // they are looked at, and completed, when there is one again
 	}
 	if p.settledSecrets() {
 		p.actual.Secrets = p.desired.Secrets
 		return nil
 	}
-	have, err := e.readSecrets(ctx, p.actual.recordID)
+	source := p.actual.recordID
+	for _, c := range p.actual.Containers {
+		if source == "" && mountsSecrets(c) {
+			source = c.ID
+		}
+	}
+	if source == "" {
+		return nil // they are looked at, and completed, when there is one again
+	}
+	have, err := e.readSecrets(ctx, source)
 	p.actual.Secrets = have
 	return err
 }
 
+func mountsSecrets(c plan.Container) bool {
+	return slices.ContainsFunc(c.Mounts, func(m plan.Mount) bool { return m.Target == render.SecretsDir })
+}
+
 // settledSecrets reports whether no secret is given, and every part's are there since the last pass.
 func (p *Pass) settledSecrets() bool {
-	if p.actual.Spec == nil || len(p.given.Secrets()) > 0 {
+	if p.actual.recordID == "" || p.actual.Spec == nil || len(p.given.Secrets()) > 0 {
 		return false
 	}
 	return slices.Equal(p.actual.Spec.Parts(), p.Instance.Parts()) &&
@@ -91,7 +102,7 @@ func (a *application) fillSecrets(ctx context.Context, p *Pass) error {
 	}
 	var write []plan.Secret
 	for _, s := range p.desired.Secrets {
-		exists := slices.ContainsFunc(have, func(h plan.Secret) bool { return h.Name == s.Name })
+		exists := slices.ContainsFunc(have, func(h plan.Secret) bool { return h.Name == s.Name && len(h.Content) > 0 }) && !s.Renewed(p.actual.Deployment)
 		switch {
 		case s.Content != nil:
 			write = append(write, s)

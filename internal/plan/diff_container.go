@@ -34,7 +34,7 @@ func (d instanceDiff) networkReplaced() bool {
 // compareContainer sets the step's changes, symbol and cause; it leaves it Create where nothing differs.
 func (d instanceDiff) compareContainer(s *Step, want, have Container, last *Container) {
 	s.Changes = containerChanges(want, have, last)
-	replace := slices.ContainsFunc(s.Changes, func(c Change) bool { return !changesLive(c.Path) })
+	replace := slices.ContainsFunc(s.Changes, func(c Change) bool { return !changesLive(c) })
 	made, err := want.Fingerprint()
 	switch {
 	case replace:
@@ -42,19 +42,28 @@ func (d instanceDiff) compareContainer(s *Step, want, have Container, last *Cont
 	case err != nil || have.Made != "" && have.Made != made:
 		s.Symbol, s.Cause = Replace, "was made from other settings"
 	case len(s.Changes) > 0:
-		s.Symbol = Update
-	}
-	if s.Symbol != Create && len(s.Changes) > 0 {
-		s.Cause = containerCause(s.Changes, want, last)
-	}
-	if have.Running || !want.Running {
-		return
-	}
-	s.Changes = append(s.Changes, Change{Path: "running", From: false, To: true})
-	if s.Symbol == Create {
 		s.Symbol, s.Cause = Update, ""
 	}
-	s.Cause = joinCauses(s.Cause, "is not running: "+have.Status)
+	asked := s.Changes
+	if have.Interrupted != "" { // that is why its name is another
+		asked = slices.DeleteFunc(slices.Clone(asked), func(c Change) bool { return c.Path == PathName })
+	}
+	if s.Symbol != Create && len(asked) > 0 {
+		s.Cause = containerCause(asked, want, last)
+	}
+	also := func(cause string) {
+		if s.Symbol == Create {
+			s.Symbol, s.Cause = Update, ""
+		}
+		s.Cause = joinCauses(s.Cause, cause)
+	}
+	if have.Interrupted != "" {
+		also(have.Interrupted)
+	}
+	if !have.Running && want.Running {
+		s.Changes = append(s.Changes, Change{Path: "running", From: false, To: true})
+		also("is not running: " + have.Status)
+	}
 }
 
 func joinCauses(a, b string) string {
@@ -99,16 +108,19 @@ func containerCause(changes []Change, want Container, last *Container) string {
 	}
 	to, before := want.attributes(), last.attributes()
 	var asked, drifted []Change
+	cause := ""
 	for _, c := range changes {
-		if reflect.DeepEqual(to[c.Path], before[c.Path]) && c.Path != "image" {
+		switch {
+		case c.Path == pathImage && want.Image == last.Image:
+			cause = "its tag names another image now"
+		case reflect.DeepEqual(to[c.Path], before[c.Path]) && c.Path != pathImage:
 			drifted = append(drifted, c)
-		} else {
+		default:
 			asked = append(asked, c)
 		}
 	}
-	cause := ""
 	if len(asked) > 0 {
-		cause = causeOf(asked)
+		cause = joinCauses(cause, causeOf(asked))
 	}
 	if len(drifted) > 0 {
 		cause = joinCauses(cause, strings.Replace(causeOf(drifted), " changed", " changed outside", 1))

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -58,11 +59,13 @@ func (d instanceDiff) step(symbol Symbol, kind, name, cause string, disturbs Dis
 }
 
 func (d instanceDiff) started() []Step {
-	steps := d.leftovers()
+	steps := d.leftovers(false)
 	steps = append(steps, d.image()...)
 	steps = append(steps, d.network()...)
-	steps = append(steps, d.volumes()...)
+	before, after := d.volumes()
+	steps = append(steps, before...)
 	steps = append(steps, d.secrets()...)
+	steps = append(steps, after...)
 	for _, c := range d.Desired.Containers {
 		steps = append(steps, d.container(c)...)
 	}
@@ -140,10 +143,12 @@ func compareTrees(path string, from, to any) []Change {
 	return changes
 }
 
-func (d instanceDiff) leftovers() []Step {
+func (d instanceDiff) leftovers(held bool) []Step {
 	var steps []Step
 	for _, l := range d.Actual.Leftovers {
-		steps = append(steps, d.step(Delete, KindLeftover, l.Name, "an interrupted pass left it behind", DisturbsNone))
+		if held || !l.Held {
+			steps = append(steps, d.step(Delete, KindLeftover, l.Name, l.Cause, DisturbsNone))
+		}
 	}
 	return steps
 }
@@ -152,7 +157,7 @@ func (d instanceDiff) image() []Step {
 	i := d.Desired.Image
 	s := d.step(Create, KindImage, i.Reference, "the engine does not have it: "+i.Source, DisturbsNone)
 	switch {
-	case i.ID == "":
+	case i.ID == "" || i.Missing:
 	case i.Stale:
 		s.Symbol, s.Cause = Update, "the registry has another one"
 	default:
@@ -191,14 +196,21 @@ func (d instanceDiff) missing(was bool) string {
 	return "does not exist yet"
 }
 
-func (d instanceDiff) volumes() []Step {
-	var steps []Step
+// volumes are made before the secrets, but for those that a secret is made anew with: when one
+// of them is there, so is its secret.
+func (d instanceDiff) volumes() (before, after []Step) {
 	for _, v := range d.Desired.Volumes {
-		if !slices.Contains(d.Actual.Volumes, v) {
-			steps = append(steps, d.step(Create, KindVolume, v, d.missing(d.Last != nil && slices.Contains(d.Last.Volumes, v)), DisturbsNone))
+		if slices.Contains(d.Actual.Volumes, v) {
+			continue
+		}
+		s := d.step(Create, KindVolume, v, d.missing(d.Last != nil && slices.Contains(d.Last.Volumes, v)), DisturbsNone)
+		if slices.ContainsFunc(d.Desired.Secrets, func(s Secret) bool { return s.Volume == v }) {
+			after = append(after, s)
+		} else {
+			before = append(before, s)
 		}
 	}
-	return steps
+	return before, after
 }
 
 // secrets compares those that are given; a secret that only the deployment has stays.
@@ -207,22 +219,32 @@ func (d instanceDiff) secrets() []Step {
 	for _, s := range d.Actual.Secrets {
 		have[s.Name] = s.Content
 	}
-	var changes []Change
+	var changes, renewed []Change
 	for _, s := range d.Desired.Secrets {
 		old, ok := have[s.Name]
+		change := Change{Path: s.Name, Sensitive: true}
 		switch {
+		case ok && s.Renewed(d.Actual):
+			renewed = append(renewed, change)
 		case ok && (s.Content == nil || bytes.Equal(old, s.Content)): // nil: any will do
 		default:
-			changes = append(changes, Change{Path: s.Name, Sensitive: true})
+			changes = append(changes, change)
 		}
 	}
-	if len(changes) == 0 {
+	if len(changes)+len(renewed) == 0 {
 		return nil
 	}
-	s := d.step(Update, KindSecrets, "", causeOf(changes), DisturbsNone)
+	s := d.step(Update, KindSecrets, "", "", DisturbsNone)
+	if len(changes) > 0 {
+		s.Cause = causeOf(changes)
+	}
+	if len(renewed) > 0 {
+		s.Cause = joinCauses(s.Cause, strings.Replace(causeOf(renewed), " changed", " is made anew with its volume", 1))
+	}
 	if len(have) == 0 {
 		s.Symbol, s.Cause = Create, "there are none yet"
 	}
+	changes = append(changes, renewed...)
 	s.Changes = changes
 	return []Step{s}
 }
@@ -300,7 +322,7 @@ func (d instanceDiff) restarted() []Step {
 
 func (d instanceDiff) absent() []Step {
 	const cause = "state absent was asked for"
-	steps := d.leftovers()
+	steps := d.leftovers(true)
 	for _, c := range slices.Backward(d.Actual.Containers) {
 		steps = append(steps, d.step(Delete, KindContainer, c.Part, cause, DisturbsContainer))
 	}
@@ -315,6 +337,9 @@ func (d instanceDiff) absent() []Step {
 	if d.DeleteVolumes {
 		for _, v := range slices.Backward(d.Actual.Volumes) {
 			steps = append(steps, d.step(Delete, KindVolume, v, "delete_volumes was asked for", DisturbsNone))
+		}
+		if v := d.Actual.Backups; v != "" {
+			steps = append(steps, d.step(Delete, KindVolume, v, "delete_volumes was asked for: the backups go too", DisturbsNone))
 		}
 	}
 	if d.Actual.Exists() {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -19,6 +18,7 @@ type Deployment struct {
 	Image      Image
 	Network    *Network // nil: none
 	Volumes    []string // full names, "millwright_broker"
+	Backups    string   // the volume that backups are kept in; empty: none; only actual
 	Containers []Container
 	Leftovers  []Leftover // of a pass that was interrupted; only actual
 	Files      []File
@@ -32,8 +32,9 @@ type Deployment struct {
 // Image is a reference, and the id that the engine has for it now.
 type Image struct {
 	Reference string
-	ID        string // empty: the engine does not have it
-	Source    string // how it is to be had: "pull", "archive press.tar"; only desired
+	ID        string // empty: not known
+	Source    string // how it is to be had: "it is pulled"; only desired
+	Missing   bool   // the engine has nothing of that name, whatever it has of ID; only desired
 	Stale     bool   // the registry has another one and pull is always; only desired
 }
 
@@ -64,15 +65,16 @@ type Container struct {
 	Devices     []string
 	ExtraHosts  []string // "name:address"
 	DNS         []string
-	Pids        int64
 	LogDriver   string
 	LogOptions  map[string]string
 	Health      Health
 	StopSeconds int
 
-	// These can change without a new container.
+	// These, Name and Network can change without a new container; CPUs only to another bound.
 	Memory  int64
+	Swap    int64 // beyond Memory; -1: without bound
 	CPUs    float64
+	Pids    int64
 	Restart string
 
 	DependsOn []string // parts that are up first; not compared
@@ -83,6 +85,8 @@ type Container struct {
 	Status    string // "exited (137)", "running, unhealthy"
 	Unhealthy bool
 	Made      string // Container.Fingerprint of what it was made from
+	// Interrupted says what a pass that was broken off left undone; empty: nothing.
+	Interrupted string
 }
 
 // Mount is a volume at a path.
@@ -116,21 +120,35 @@ type File struct {
 // Secret is a file of the secrets volume. It is never shown.
 type Secret struct {
 	Name    string
-	Content []byte
+	Content []byte // desired: nil takes what is there, and else makes it
+	// Volume is the one that keeps what the secret was traded for: where it is made anew, so
+	// is the secret. Empty: none.
+	Volume string
 }
 
-// Leftover is a container that an interrupted pass left beside the real one.
-type Leftover struct{ ID, Name string }
+// Renewed reports whether the secret is made anew even if the deployment has it.
+func (s Secret) Renewed(actual Deployment) bool {
+	return s.Volume != "" && !slices.Contains(actual.Volumes, s.Volume)
+}
+
+// Leftover is a container beside the real ones.
+type Leftover struct {
+	ID, Name, Cause string
+	// Held marks the predecessor of a container that is Interrupted: it is removed when that
+	// one is well, and until then may be put back.
+	Held bool
+}
 
 // attributes are the container's settings as they are compared, by their path.
 func (c Container) attributes() map[string]any {
 	a := map[string]any{
-		"image": c.ImageID, "command": c.Command, "user": c.User, "group_add": c.Groups, "read_only": c.ReadOnly,
-		"cap_drop": c.CapDrop, "security_opt": c.SecurityOpt, "network": c.Network, "devices": c.Devices,
-		"extra_hosts": c.ExtraHosts, "dns": c.DNS, "pids_limit": c.Pids, "logging.driver": c.LogDriver,
+		pathImage: c.ImageID, "command": c.Command, "user": c.User, "group_add": c.Groups, "read_only": c.ReadOnly,
+		"cap_drop": c.CapDrop, "security_opt": c.SecurityOpt, "devices": c.Devices,
+		"extra_hosts": c.ExtraHosts, "dns": c.DNS, "logging.driver": c.LogDriver,
 		"health.test": c.Health.Test, "health.interval": c.Health.Interval, "health.timeout": c.Health.Timeout,
 		"health.start_period": c.Health.StartPeriod, "health.retries": c.Health.Retries, "stop_grace_period": c.StopSeconds,
-		pathMemory: c.Memory, pathCPUs: c.CPUs, pathRestart: c.Restart,
+		PathName: c.Name, PathNetwork: c.Network, PathMemory: c.Memory, PathSwap: c.Swap, PathCPUs: c.CPUs,
+		PathPids: c.Pids, PathRestart: c.Restart,
 	}
 	addMap(a, "environment", c.Environment)
 	addMap(a, "tmpfs", c.Tmpfs)
@@ -156,14 +174,30 @@ func (c Container) attributes() map[string]any {
 
 // The attributes that the engine changes on a running container.
 const (
-	pathMemory  = "memory"
-	pathCPUs    = "cpus"
-	pathRestart = "restart"
+	PathName    = "name"
+	PathNetwork = "network"
+	PathMemory  = "memory"
+	PathSwap    = "swap"
+	PathCPUs    = "cpus"
+	PathPids    = "pids_limit"
+	PathRestart = "restart"
 )
 
-// changesLive reports whether the attribute needs no new container.
-func changesLive(path string) bool {
-	return path == pathMemory || path == pathCPUs || path == pathRestart
+const pathImage = "image"
+
+// isLive reports whether the attribute can change without a new container.
+func isLive(path string) bool {
+	switch path {
+	case PathName, PathNetwork, PathMemory, PathSwap, PathCPUs, PathPids, PathRestart:
+		return true
+	}
+	return false
+}
+
+// changesLive reports whether the change needs no new container. The engine cannot take the
+// bound of processor time away from one.
+func changesLive(c Change) bool {
+	return isLive(c.Path) && (c.Path != PathCPUs || c.To != nil)
 }
 
 func addMap(a map[string]any, prefix string, m map[string]string) {
@@ -204,11 +238,13 @@ func isUnset(v any) bool {
 	return false
 }
 
-// Fingerprint names the settings that need a new container when they change. The image is
-// not among them: its id is compared.
+// Fingerprint names the settings that a container was made from, but for those that may have
+// changed on it since. The image is not among them: its id is compared.
 func (c Container) Fingerprint() (string, error) {
 	a := c.attributes()
-	maps.DeleteFunc(a, func(path string, _ any) bool { return changesLive(path) || path == "image" })
+	for _, path := range []string{pathImage, PathName, PathMemory, PathSwap, PathCPUs, PathRestart} {
+		delete(a, path)
+	}
 	text, err := json.Marshal(a)
 	if err != nil {
 		return "", spec.Errorf(spec.Internal, "cannot make the fingerprint of %s: %w", c.Name, err)

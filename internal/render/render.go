@@ -118,8 +118,8 @@ func secrets(i spec.Instance) []plan.Secret {
 		s = append(s, plan.Secret{Name: name, Content: c})
 	}
 	add(SecretAdminPassword, i.AdminPassword)
-	for _, part := range i.Parts()[1:] {
-		add(JoinToken(part), nil)
+	for _, part := range i.Parts()[1:] { // it is traded once, for the key in the part's volume
+		s = append(s, plan.Secret{Name: JoinToken(part), Volume: volume(i.Name, part)})
 	}
 	if i.Certificate != "" {
 		add(SecretCertificate, &i.Certificate)
