@@ -116,27 +116,36 @@ func (c *Control) IssueToken(ctx context.Context, username, name string, ttl tim
 
 // authenticate finds out whose token it is, and notes the use.
 func (c *Control) authenticate(ctx context.Context, secret string) (*caller, error) {
-	refused := spec.Errorf(spec.Unauthorised, "cannot accept the token: it is wrong, expired or revoked")
-	if len(secret) > credential.MaxSecret {
-		return nil, refused
-	}
-	t, ok, err := c.store.tokenByHash(ctx, credential.HashGenerated(secret))
+	now := time.Now()
+	t, u, err := c.tokenInForce(ctx, secret, now)
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	return &caller{
+		username: u.Name, tokenID: t.ID, tokenName: t.Name, expires: c.noteUse(ctx, t, now),
+		permissions: c.model.Load().permissionsOf(u), narrowed: t.Permissions,
+	}, nil
+}
+
+// tokenInForce finds a token and its user; kind unauthorised: it is not in force.
+func (c *Control) tokenInForce(ctx context.Context, secret string, now time.Time) (tokenRecord, userRecord, error) {
+	refused := spec.Errorf(spec.Unauthorised, "cannot accept the token: it is wrong, expired or revoked")
+	if len(secret) > credential.MaxSecret {
+		return tokenRecord{}, userRecord{}, refused
+	}
+	t, ok, err := c.store.tokenByHash(ctx, credential.HashGenerated(secret))
+	if err != nil {
+		return t, userRecord{}, err
+	}
 	if !ok || !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) {
-		return nil, refused
+		return t, userRecord{}, refused
 	}
 	m := c.model.Load()
 	u, ok := m.user(t.Username)
 	if !ok || !m.mayLogIn(u, t.Name != "") {
-		return nil, refused
+		return t, u, refused
 	}
-	return &caller{
-		username: u.Name, tokenID: t.ID, tokenName: t.Name, expires: c.noteUse(ctx, t, now),
-		permissions: m.permissionsOf(u), narrowed: t.Permissions,
-	}, nil
+	return t, u, nil
 }
 
 // mayLogIn tells whether the account is in force: by a named token, or by a log-in's.

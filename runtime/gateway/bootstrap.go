@@ -7,68 +7,73 @@ import (
 	"io/fs"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/spec"
 )
 
-// The files that control in a container leaves in its volume for whoever deploys it, who
-// reads them through the engine.
 const (
 	passwordFile       = "admin-password"
-	tokenFile          = "admin-token"
-	publicCertificate  = "pki/ca.crt"
-	deployerTokenLife  = 90 * 24 * time.Hour
-	deployerTokenName  = "deployer"
 	firstAdmin         = "admin"
 	largestAdminSecret = 4096
+	// labelSuffix names the file beside a given password that makes it the admin's, at whatever
+	// start. It holds a label, any text, that is another one whenever the password is to be set.
+	labelSuffix = ".label"
 )
 
 // Bootstrap makes the first admin, with the password in the file or, without one, a generated one,
-// which it keeps in the data directory. There it also puts a token for the deployer, a new
-// one where the last is not in force any more, and the authority's certificate. Nothing is printed.
+// which it keeps in the data directory. Later the file's password is the admin's only where a
+// label beside it says so (see labelSuffix), once for each label. It also leaves in the data
+// directory what whoever deploys reads there. Nothing is printed.
 func (g *Gateway) Bootstrap(ctx context.Context, givenPassword string) error {
 	if g.control == nil {
 		return nil
 	}
-	if !g.control.HasUsers() {
-		password, err := g.firstPassword(givenPassword)
-		if err != nil {
-			return err
-		}
-		if _, err := g.control.Bootstrap(ctx, password); err != nil {
-			return err
-		}
+	if err := g.admit(ctx, givenPassword); err != nil {
+		return err
 	}
 	if err := atomicfile.Write(g.dir.file(publicCertificate), g.authority.PEM(), 0o600); err != nil {
 		return fmt.Errorf("cannot keep the authority's certificate: %w", err)
 	}
-	kept, err := os.ReadFile(g.dir.file(tokenFile))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot read the deployer's token: %w", err)
+	g.deployer = &deployer{control: g.control, dir: g.dir, log: g.log.With("part", "deployer")}
+	_, err := g.deployer.refresh(ctx)
+	return err
+}
+
+// admit makes the first admin, or sets the password of the one that there is.
+func (g *Gateway) admit(ctx context.Context, given string) error {
+	label, err := labelOf(given)
+	if err != nil || label == "" && g.control.HasUsers() {
+		return err
 	}
-	if err == nil && g.control.TokenValid(ctx, strings.TrimSpace(string(kept))) {
-		return nil
-	}
-	token, err := g.control.IssueToken(ctx, firstAdmin, deployerTokenName, deployerTokenLife)
-	if spec.KindOf(err) == spec.NotFound {
-		g.log.Warn("there is no user admin: the deployer gets no token")
-		return nil
-	}
+	password, err := g.adminPassword(given)
 	if err != nil {
 		return err
 	}
-	if err := atomicfile.Write(g.dir.file(tokenFile), []byte(token.Token+"\n"), 0o600); err != nil {
-		return fmt.Errorf("cannot keep the deployer's token: %w", err)
+	if label != "" {
+		_, err = g.control.EnforceAdmin(ctx, password, label)
+	} else {
+		_, err = g.control.Bootstrap(ctx, password)
 	}
-	return nil
+	return err
 }
 
-// firstPassword is on disk before the account is made: a start that ended between the two has
-// left one, which is used.
-func (g *Gateway) firstPassword(given string) (string, error) {
+// labelOf returns the label beside a given password; "" where there is none.
+func labelOf(given string) (string, error) {
+	if given == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(given + labelSuffix)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", spec.Errorf(spec.Invalid, "cannot read the label of the admin's password: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// adminPassword reads the given password. A generated one is on disk before the account is made:
+// a start that ended between the two has left one, which is used.
+func (g *Gateway) adminPassword(given string) (string, error) {
 	path := given
 	if path == "" {
 		path = g.dir.file(passwordFile)

@@ -67,6 +67,7 @@ type Gateway struct {
 	broker    *broker.Broker
 	mapper    *mapper.Mapper
 	page      *web.Page
+	deployer  *deployer  // made by Bootstrap
 	link      *link.Link // to a control part in another process
 	bus       *bus.Bus   // to a broker in another process
 	server    *http.Server
@@ -332,6 +333,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var parts runner
 	if g.control != nil {
 		parts.start("control", g.control.Run)
+	}
+	if g.deployer != nil {
+		parts.start("deployer", g.deployer.Run)
 	}
 	if g.broker != nil {
 		parts.start("broker", func(ctx context.Context) error {

@@ -39,7 +39,7 @@ func (r *runner) start(name string, run func(context.Context) error) {
 }
 
 // maxParts bounds how many parts end without anybody waiting.
-const maxParts = 8
+const maxParts = 10
 
 // wait returns when ctx has ended, or a part has, and all parts are stopped. A part that
 // ends by itself is a failure.
