@@ -165,7 +165,8 @@ func TestRepeats(t *testing.T) {
 	if _, err := c.Plan(t.Context(), plan.Request{}); err != nil || plans.Load() != 3 {
 		t.Errorf("plan was sent %d times: %v", plans.Load(), err)
 	}
-	if _, err := c.Apply(t.Context(), plan.Request{}); spec.KindOf(err) != spec.Unavailable || applies.Load() != 1 {
+	_, err := c.Apply(t.Context(), plan.Request{})
+	if _, untouched := Untouched(err); spec.KindOf(err) != spec.Unavailable || applies.Load() != 1 || !untouched {
 		t.Errorf("apply was sent %d times: %v", applies.Load(), err)
 	}
 }

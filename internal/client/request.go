@@ -162,6 +162,17 @@ type busyError struct {
 
 func (e *busyError) Unwrap() error { return e.error }
 
+// Untouched reports whether the instance surely did nothing about a request that failed: it was
+// not there, or it was busy and refused. Such a request may be sent again, whatever it asks for,
+// after the pause that the answer asks for, if it does.
+func Untouched(err error) (pause time.Duration, untouched bool) {
+	var busy *busyError
+	if errors.As(err, &busy) {
+		return busy.after, true
+	}
+	return 0, errors.Is(err, syscall.ECONNREFUSED)
+}
+
 // worthRepeating tells an instance that is starting or busy from one that refuses.
 func worthRepeating(err error) bool {
 	var busy *busyError

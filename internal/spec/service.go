@@ -27,7 +27,7 @@ func (s Service) Check() error {
 			return err
 		}
 	}
-	if err := checkLabel("secret_label", s.SecretLabel); err != nil {
+	if err := CheckLabel("secret_label", s.SecretLabel); err != nil {
 		return Errorf(Invalid, "service %q: %w", s.ID, err)
 	}
 	switch s.State {

@@ -66,7 +66,7 @@ func (u User) Check() error {
 	if u.Password != nil && len([]rune(*u.Password)) < MinPasswordLength {
 		return Errorf(Invalid, "cannot set the password of user %q: it has fewer than %d characters", u.Username, MinPasswordLength)
 	}
-	if err := checkLabel("password_label", u.PasswordLabel); err != nil {
+	if err := CheckLabel("password_label", u.PasswordLabel); err != nil {
 		return Errorf(Invalid, "user %q: %w", u.Username, err)
 	}
 	for _, g := range u.Grants {
