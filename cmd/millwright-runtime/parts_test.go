@@ -176,22 +176,25 @@ type plant struct {
 	*testing.T
 	device                  *counter
 	control, broker, mapper *part
-	mqtts                   string
+	mqtts, https            string
 	dir                     string // of control
 	client                  *client.Client
 	roots                   *x509.CertPool
 }
 
-func newPlant(t *testing.T) *plant {
+// newPlant runs an instance; flags are further ones of control.
+func newPlant(t *testing.T, flags ...string) *plant {
 	t.Helper()
 	p := &plant{T: t, device: &counter{}, mqtts: freePort(t), dir: filepath.Join(t.TempDir(), "data")}
-	tokens, https := t.TempDir(), freePort(t)
+	p.https = freePort(t)
+	tokens, https := t.TempDir(), p.https
 	for _, name := range []string{spec.BrokerPart, spec.DefaultAgent} {
 		if err := os.WriteFile(filepath.Join(tokens, name), []byte(credential.Generate("")), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p.control = newPart(t, "control", "--data", p.dir, "--listen-https", https, "--join-tokens", tokens, "--broker", p.mqtts, "--mqtt-address", p.mqtts)
+	p.control.args = append(p.control.args, flags...)
 	p.broker = newPart(t, "broker", "--listen-mqtts", p.mqtts, "--control-url", "https://"+https, "--join-token-file", filepath.Join(tokens, spec.BrokerPart))
 	p.mapper = newPart(t, "mapper", "--broker", p.mqtts, "--control-url", "https://"+https, "--join-token-file", filepath.Join(tokens, spec.DefaultAgent))
 	for _, x := range []*part{p.mapper, p.broker, p.control} { // each waits for the next
@@ -294,13 +297,18 @@ func (p *plant) subscribe(topic string) *values {
 
 func (p *plant) login(id string, change func(*paho.ClientConfig)) *autopaho.ConnectionManager {
 	p.Helper()
+	return p.loginAs(id, strings.TrimSpace(p.read("admin-password")), change)
+}
+
+func (p *plant) loginAs(id, password string, change func(*paho.ClientConfig)) *autopaho.ConnectionManager {
+	p.Helper()
 	server, err := url.Parse("mqtts://" + p.mqtts)
 	if err != nil {
 		p.Fatal(err)
 	}
 	c := autopaho.ClientConfig{
 		ServerUrls: []*url.URL{server}, TlsCfg: &tls.Config{RootCAs: p.roots, MinVersion: tls.VersionTLS12}, KeepAlive: 10,
-		ConnectUsername: "admin", ConnectPassword: []byte(strings.TrimSpace(p.read("admin-password"))),
+		ConnectUsername: "admin", ConnectPassword: []byte(password),
 		SessionExpiryInterval: 3600, ReconnectBackoff: func(int) time.Duration { return 100 * time.Millisecond },
 		ClientConfig: paho.ClientConfig{ClientID: strings.ReplaceAll(id, "/", "-")},
 	}
