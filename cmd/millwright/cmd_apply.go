@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,6 +38,11 @@ func newApplyCommand(s *streams, global *globalOptions) *cobra.Command {
 		Short: "Show the plan for files, ask, and apply it",
 		Long: `Shows what applying commissioning files, or one stack file, would change, asks, and applies it.
 Applying twice changes nothing. Without a terminal it needs --yes. FILE "-" is standard input.
+
+A stack file's 'instance:' is brought up on its Docker engine first, and the rest is applied to
+exactly that instance. One that was not there, or did not run, is planned anew once it runs: if it
+turns out to hold something already, the new plan is shown and asked for; with --yes it is refused
+where it deletes, or disturbs more than the first plan or than --max-disturbance (exit code 4).
 
 With --plan it applies exactly the plan that 'millwright plan --out' kept: a file that changed
 since, or another state of the instance, is refused.
@@ -98,12 +104,16 @@ func runApply(ctx context.Context, opts *applyOptions, global *globalOptions, s 
 	if err != nil {
 		return err
 	}
+	a := application{streams: s, global: global, output: &opts.output, consent: &opts.consent, limits: &opts.input}
+	if in.instance != nil {
+		return opts.deploy(ctx, s, a, in, reviewed)
+	}
 	c, err := global.connect(s)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	a := application{client: c, streams: s, global: global, output: &opts.output, consent: &opts.consent, limits: &opts.input}
+	a.client = c
 	if reviewed == nil {
 		return a.planAndApply(ctx, in.request)
 	}
@@ -111,6 +121,20 @@ func runApply(ctx context.Context, opts *applyOptions, global *globalOptions, s 
 		return err
 	}
 	return a.apply(ctx, in.request, reviewed.Plan)
+}
+
+// deploy applies a stack with an instance, or the plan of one that was reviewed.
+func (o *applyOptions) deploy(ctx context.Context, s *streams, a application, in *input, reviewed *planFile) error {
+	if reviewed == nil {
+		return deploy(ctx, s, a, in, nil)
+	}
+	if err := in.fingerprintArchive(); err != nil {
+		return err
+	}
+	if err := in.sources.unchanged(ctx, reviewed.Sources); err != nil {
+		return err
+	}
+	return deploy(ctx, s, a, in, &reviewed.Plan)
 }
 
 // application shows a plan, asks, and has it applied.
@@ -133,50 +157,80 @@ func (a application) planAndApply(ctx context.Context, r plan.Request) error {
 
 // apply shows p, asks, and has exactly p applied.
 func (a application) apply(ctx context.Context, r plan.Request, p plan.Plan) error {
-	if a.output.format == "text" || p.Empty() && a.consent.wait == "" {
-		if err := printPlan(a.streams, a.global, a.output, p); err != nil {
-			return err
-		}
+	idle := p.Empty() && a.consent.wait == ""
+	if err := a.showBefore(p, idle); err != nil || idle {
+		return err
 	}
-	if p.Empty() && a.consent.wait == "" {
+	if err := a.agreed(ctx, p, r.AllowUnsupported); err != nil {
+		return err
+	}
+	done, moved, err := a.send(ctx, r, p)
+	switch {
+	case moved != nil:
+		return errors.Join(err, a.showMoved(*moved))
+	case done != nil:
+		return errors.Join(err, a.printResults(*done))
+	}
+	return err
+}
+
+func (a application) show(p plan.Plan) error { return printPlan(a.streams, a.global, a.output, p) }
+
+// showBefore shows what is to be applied to a person. For a program one result is enough.
+func (a application) showBefore(p plan.Plan, idle bool) error {
+	if a.output.format != "text" && !idle {
 		return nil
 	}
+	return a.show(p)
+}
+
+func (a application) showMoved(p plan.Plan) error {
+	a.streams.note("The state moved. The plan is now:\n")
+	return a.show(p)
+}
+
+// agreed asks whether to apply p, if the flags allow it.
+func (a application) agreed(ctx context.Context, p plan.Plan, allowUnsupported bool) error {
+	if err := a.permitted(p, allowUnsupported); err != nil || p.Empty() {
+		return err
+	}
+	return confirm(ctx, a.streams, a.consent.yes, "Apply this plan?")
+}
+
+// permitted refuses a plan that the flags do not allow.
+func (a application) permitted(p plan.Plan, allowUnsupported bool) error {
 	if err := a.limits.allow(p); err != nil {
 		return err
 	}
-	if unsupported := p.Unsupported(); len(unsupported) > 0 && !r.AllowUnsupported {
+	if unsupported := p.Unsupported(); len(unsupported) > 0 && !allowUnsupported {
 		return spec.Errorf(spec.Invalid, "cannot apply what this build cannot run: %s", strings.Join(unsupported, ", ")).
 			WithHint("--allow-unsupported installs the rest; the service is deviated then")
 	}
-	if !p.Empty() {
-		if err := confirm(ctx, a.streams, a.consent.yes, "Apply this plan?"); err != nil {
-			return err
-		}
-	}
-	r.Digest, r.Wait, r.Timeout = p.Digest, plan.WaitFor(a.consent.wait), a.consent.timeout.String()
-	r.MaxDisturbance = plan.Disturbance(a.limits.maxDisturbance)
-	return a.carryOut(ctx, r)
+	return nil
 }
 
-func (a application) carryOut(ctx context.Context, r plan.Request) error {
-	done, err := a.client.Apply(ctx, r)
+// send has exactly p applied. Done has the results, also beside an error; moved is the plan that
+// is true now, if it is no longer p.
+func (a application) send(ctx context.Context, r plan.Request, p plan.Plan) (done, moved *plan.Plan, err error) {
+	r.Digest, r.Wait, r.Timeout = p.Digest, plan.WaitFor(a.consent.wait), a.consent.timeout.String()
+	r.MaxDisturbance = plan.Disturbance(a.limits.maxDisturbance)
+	done, err = a.client.Apply(ctx, r)
 	var answered *client.PlanError
 	if err == nil {
-		return errors.Join(a.printResults(*done), firstFailure(*done))
+		return done, nil, firstFailure(*done)
 	}
 	if !errors.As(err, &answered) {
-		return err
+		return nil, nil, err
 	}
 	switch answered.Type {
 	case client.TypeDisturbs:
-		return &refusedError{answered.Err}
+		return nil, nil, &refusedError{answered.Err}
 	case client.TypeUnsupported:
-		return err
+		return nil, nil, err
 	case client.TypeMoved:
-		a.streams.note("The state moved. The plan is now:\n")
-		return errors.Join(err, printPlan(a.streams, a.global, a.output, *answered.Plan))
+		return nil, answered.Plan, err
 	}
-	return errors.Join(err, a.printResults(*answered.Plan))
+	return answered.Plan, nil, err
 }
 
 // firstFailure is the error of an apply that stopped half-way.
@@ -193,18 +247,25 @@ func firstFailure(p plan.Plan) error {
 // printResults says what was and was not done, step by step.
 func (a application) printResults(p plan.Plan) error {
 	if a.output.format != "text" {
-		return printPlan(a.streams, a.global, a.output, p)
+		return a.show(p)
 	}
-	var b strings.Builder
-	var c plan.Counts
 	for _, step := range p.Steps {
-		line := fmt.Sprintf("%s %s: %s%s", step.Symbol, step.Address, step.Result, after(": ", step.Error))
-		b.WriteString(paint(printable(line), a.streams.colour(a.global)) + "\n")
-		if step.Result == plan.Done {
-			one := plan.Plan{Steps: []plan.Step{step}}.Counts()
-			c.Create, c.Update, c.Delete = c.Create+one.Create, c.Update+one.Update, c.Delete+one.Delete
-		}
+		a.printStep(step)
 	}
+	return a.printSummary(p)
+}
+
+// printStep says what became of a step.
+func (a application) printStep(step plan.Step) {
+	line := fmt.Sprintf("%s %s: %s%s", step.Symbol, step.Address, step.Result, after(": ", step.Error))
+	fmt.Fprintln(a.streams.out, paint(printable(line), a.streams.colour(a.global)))
+}
+
+// printSummary counts what was done, and says what does not run as it shall.
+func (a application) printSummary(p plan.Plan) error {
+	var b strings.Builder
+	p.Steps = slices.DeleteFunc(slices.Clone(p.Steps), func(s plan.Step) bool { return s.Result != plan.Done })
+	c := p.Counts()
 	for _, d := range p.Deviations {
 		fmt.Fprintf(&b, "deviated: %s is %s%s\n", d.Address, d.State, after(": ", printable(d.Error)))
 	}

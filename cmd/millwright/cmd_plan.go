@@ -27,6 +27,10 @@ func newPlanCommand(s *streams, global *globalOptions) *cobra.Command {
 		Long: `Shows what applying commissioning files, or one stack file, would change, and which data stops
 flowing meanwhile. Nothing changes. FILE "-" is standard input.
 
+A stack file's 'instance:' is planned against its Docker engine, and what else the stack declares
+against that instance; while it is not there, against an empty one. Lines that begin with "error:"
+say why it cannot be applied.
+
 With --out the plan is kept for review, and 'millwright apply --plan' does exactly that, or
 nothing. The plan file holds no secret: it names the files and variables that it was made of,
 and sensitive parameters are given to apply again.
@@ -64,30 +68,58 @@ func runPlan(ctx context.Context, opts *planOptions, global *globalOptions, s *s
 		return spec.Errorf(spec.Invalid, "cannot keep a plan of standard input: apply could not read it again").
 			WithHint("give the file's name")
 	}
-	c, err := global.connect(s)
+	p, err := planInput(ctx, in, global, s)
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	p, err := c.Plan(ctx, in.request)
-	if err != nil {
-		return err
-	}
-	if err := printPlan(s, global, &opts.output, *p); err != nil {
+	if err := printPlan(s, global, &opts.output, p); err != nil {
 		return err
 	}
 	if opts.out != "" {
-		if err := writePlanFile(opts.out, &opts.input, in, *p); err != nil {
+		if err := in.fingerprintArchive(); err != nil {
+			return err
+		}
+		if err := writePlanFile(opts.out, &opts.input, in, p); err != nil {
 			return err
 		}
 	}
-	if err := opts.input.allow(*p); err != nil {
+	if err := opts.input.allow(p); err != nil {
 		return err
 	}
 	if opts.detailedExitCode && !p.Empty() {
 		return errChanges
 	}
 	return nil
+}
+
+// planInput plans an instance and what is on it, or what is declared on the context's instance.
+func planInput(ctx context.Context, in *input, global *globalOptions, s *streams) (plan.Plan, error) {
+	if in.instance != nil {
+		return planDeployment(ctx, in, global, s)
+	}
+	c, err := global.connect(s)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	defer c.Close()
+	p, err := c.Plan(ctx, in.request)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return *p, nil
+}
+
+func planDeployment(ctx context.Context, in *input, global *globalOptions, s *streams) (plan.Plan, error) {
+	d, err := openDeployment(ctx, s, global, in)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	defer d.close()
+	found, err := d.survey(ctx)
+	if err != nil {
+		return plan.Plan{}, err
+	}
+	return found.whole()
 }
 
 // allow refuses a plan that disturbs more than it may.

@@ -57,6 +57,7 @@ func (o *inputOptions) check() error {
 // input is what the files and flags come to.
 type input struct {
 	request   plan.Request
+	instance  *spec.Instance // of a stack file; nil: what is planned is on the context's instance
 	sources   *sources
 	set       []assignment
 	sensitive map[string]bool // of the parameters in set
@@ -177,27 +178,42 @@ func refuse(found []spec.Diagnostic) error {
 }
 
 // absent makes the request that removes what the files declare.
-func (o *inputOptions) absent(ctx context.Context, s *streams) (plan.Request, error) {
-	read := newSources(s)
-	var r plan.Request
+func (o *inputOptions) absent(ctx context.Context, s *streams) (*input, error) {
+	in := &input{sources: newSources(s)}
 	for _, file := range o.files {
-		text, err := read.file(ctx, file)
+		text, err := in.sources.file(ctx, file)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		if stack.Kind(text) {
 			if len(o.files) > 1 || o.id != "" {
-				return r, spec.Errorf(spec.Invalid, "cannot use the stack file %q with another file or --id", file)
+				return nil, spec.Errorf(spec.Invalid, "cannot use the stack file %q with another file or --id", file)
 			}
-			return absentStack(ctx, read, file, text)
+			return in, in.addAbsent(ctx, file, text)
 		}
 		id := o.id
 		if id == "" {
 			if id, err = serviceID(file, text); err != nil {
-				return r, err
+				return nil, err
 			}
 		}
-		r.Services = append(r.Services, spec.Service{ID: id, State: spec.Absent})
+		in.request.Services = append(in.request.Services, spec.Service{ID: id, State: spec.Absent})
 	}
-	return r, nil
+	return in, nil
+}
+
+// addAbsent makes everything that a stack declares absent. With an instance that alone is enough.
+func (in *input) addAbsent(ctx context.Context, file string, text []byte) (err error) {
+	declared, found := stack.Parse(file, text)
+	if err := refuse(found); err != nil {
+		return err
+	}
+	if declared.Instance == nil {
+		in.request, err = absentStack(ctx, in.sources, declared)
+		return err
+	}
+	identity := declared.Identity()
+	identity.State = spec.Absent
+	in.instance, err = absolutePaths(identity)
+	return err
 }

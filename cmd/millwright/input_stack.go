@@ -23,6 +23,13 @@ func (o *inputOptions) addStack(ctx context.Context, in *input, file string, tex
 		return found, nil
 	}
 	users, services, more := loadStack(ctx, declared, in.sources)
+	if !spec.HasErrors(found) {
+		instance, wrong, err := in.loadInstance(ctx, declared)
+		if err != nil {
+			return nil, err
+		}
+		in.instance, more = instance, append(more, wrong...)
+	}
 	in.request.Owner = declared.Owner()
 	in.request.Roles, in.request.Users, in.request.Services = declared.Roles, users, services
 	return append(found, more...), nil
@@ -66,11 +73,7 @@ func loadStack(ctx context.Context, declared *stack.Stack, read *sources) ([]spe
 }
 
 // absentStack is everything that a stack declares, as what is to go. Passwords are not read.
-func absentStack(ctx context.Context, read *sources, file string, text []byte) (plan.Request, error) {
-	declared, found := stack.Parse(file, text)
-	if err := refuse(found); err != nil {
-		return plan.Request{}, err
-	}
+func absentStack(ctx context.Context, read *sources, declared *stack.Stack) (plan.Request, error) {
 	r := plan.Request{Owner: declared.Owner()}
 	for _, s := range declared.Services {
 		id := s.ID

@@ -50,11 +50,30 @@ func (r *sources) variable(name string) string {
 }
 
 func (r *sources) saw(name string, content []byte) {
+	sum := sha256.Sum256(content)
+	r.note(name, sum[:])
+}
+
+func (r *sources) note(name string, sum []byte) {
 	if _, ok := r.sums[name]; !ok {
 		r.names = append(r.names, name)
 	}
-	sum := sha256.Sum256(content)
-	r.sums[name] = hex.EncodeToString(sum[:])
+	r.sums[name] = hex.EncodeToString(sum)
+}
+
+// archive fingerprints a file that is too large to be held.
+func (r *sources) archive(path string) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return unreadable(path, err)
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return unreadable(path, err)
+	}
+	r.note("file "+filepath.ToSlash(path), sum.Sum(nil))
+	return nil
 }
 
 // fingerprint recognises a source. Its hash costs a guesser of a password in it as much as

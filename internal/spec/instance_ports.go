@@ -75,6 +75,18 @@ func (p Port) wrong() error {
 	return Errorf(Invalid, "cannot use port %q: it is PORT or ADDRESS:PORT, such as 8443 or 127.0.0.1:8443", string(p))
 }
 
+// JoinPort makes a port of an address (empty for all) and a number.
+func JoinPort(address string, number uint16) Port {
+	port := strconv.Itoa(int(number))
+	switch {
+	case address == "":
+		return Port(port)
+	case strings.Contains(address, ":"):
+		address = "[" + address + "]"
+	}
+	return Port(address + ":" + port)
+}
+
 // canonical writes equal ports equally. What is wrong stays as it is, for check to refuse.
 func (p Port) canonical() Port {
 	address, number, err := p.Split()

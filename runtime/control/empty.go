@@ -22,18 +22,10 @@ func PlanEmpty(ctx context.Context, opts Options, req plan.Request) (plan.Plan, 
 		roles: map[string]roleRecord{}, users: map[string]userRecord{}, parts: map[string]partRecord{},
 		services: map[string]*service{}, bound: map[string][]spec.Resource{}, grants: map[string]granted{},
 	}
-	admin := firstAdmin()
+	admin := newAdmin()
 	admin.Password = credential.HashGenerated(credential.Generate(""))
 	m.users[admin.Name] = admin
 	c.bring(m)
 	c.model.Store(m)
 	return c.planOf(ctx, &caller{username: admin.Name, permissions: adminRole().Permissions}, req)
-}
-
-// firstAdmin is the account that a new instance has.
-func firstAdmin() userRecord {
-	return userRecord{
-		Name: "admin", Owner: ownerAPI, Roles: []string{spec.RoleAdmin}, Permissions: []spec.Permission{},
-		Grants: []spec.Grant{spec.GrantPassword, spec.GrantToken},
-	}
 }

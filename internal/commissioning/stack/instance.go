@@ -109,6 +109,11 @@ func (p *parser) reachable(s *Stack) {
 		return
 	}
 	const hint = "or declare them in a file of their own"
+	for i, u := range s.Users {
+		if u.Username == spec.RoleAdmin && s.Instance.gives("admin_password") && (u.Password != nil || u.PasswordEnv+u.PasswordFile != "") {
+			p.fail("contradiction", "remove one of them", "the password of user \"admin\" is instance.admin_password", "users", i, "password")
+		}
+	}
 	if s.Instance.options["wait"] == false {
 		p.fail("contradiction", hint, "roles, users and services need an instance that is waited for: remove wait", "instance", "wait")
 	}
@@ -192,6 +197,12 @@ func (s *Stack) Identity() spec.Instance {
 		return v
 	}
 	return spec.Instance{Name: text("name"), DockerHost: text("docker_host"), InstallPath: text("install_path")}
+}
+
+// gives reports whether the file says what an option is to be.
+func (i *Instance) gives(option string) bool {
+	_, given := i.options[option]
+	return given || slices.ContainsFunc(i.elsewhere, func(e elsewhere) bool { return len(e.path) == 1 && e.path[0] == option })
 }
 
 // copied is a copy of the options that can be added to.

@@ -86,6 +86,7 @@ func TestInstanceMistakes(t *testing.T) {
 		"instance: {wait: false}\nroles: [{name: r}]":                       "f.yaml:2:18: error: roles, users and services need an instance that is waited for",
 		"instance: {ports: {https: null}}\nservices: [{id: a}]":             "f.yaml:2:27: error: roles, users and services are applied over https",
 		"instance: {network_mask: 10.0.0.1/24, dns: [a], install_path: ''}": "f.yaml:2:45: error: cannot use dns \"a\"",
+		"instance: {admin_password: {env: A}}\nusers: [{username: admin, password: {env: A}}]": "f.yaml:3:37: error: the password of user \"admin\" is instance.admin_password",
 	} {
 		_, ds := Parse("f.yaml", []byte("stack: a\n"+src+"\n"))
 		var lines []string
