@@ -33,7 +33,7 @@ type store struct {
 	db   *sql.DB
 	path string
 	key  []byte
-	id   string // random, made with the database
+	id   string // random, made with the database, and anew where a copy was put back
 }
 
 // openStore opens or makes dir/control.db and brings it to this build's schema. A file that
@@ -94,7 +94,40 @@ func (s *store) prepare(ctx context.Context) error {
 	if _, err := provider.Up(ctx); err != nil {
 		return spec.Errorf(spec.Internal, "cannot bring the database %q to this release's format: %w", s.path, err)
 	}
-	return s.identify(ctx)
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	return s.renew(ctx)
+}
+
+// restoredMark is a file that whoever puts the database back from a copy leaves beside it.
+const restoredMark = "restored"
+
+// renew gives a database that was put back another name: those that watched it before have seen
+// revisions that are others now, and must not go on from there. The mark goes last, so that a
+// start that is cut short does it again.
+func (s *store) renew(ctx context.Context) error {
+	mark := filepath.Join(filepath.Dir(s.path), restoredMark)
+	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return spec.Errorf(spec.Invalid, "cannot see whether the store was restored: %w", err)
+	}
+	id := newStoreName()
+	if _, err := s.db.ExecContext(ctx, "UPDATE meta SET store = ?", id); err != nil {
+		return s.broken(err)
+	}
+	s.id = id
+	if err := os.Remove(mark); err != nil {
+		return spec.Errorf(spec.Invalid, "cannot note that the store is in use again: %w", err)
+	}
+	return nil
+}
+
+func newStoreName() string {
+	var random [8]byte
+	rand.Read(random[:])
+	return hex.EncodeToString(random[:])
 }
 
 func (s *store) isNew() (bool, error) {
@@ -171,9 +204,7 @@ func (s *store) identify(ctx context.Context) error {
 	var check []byte
 	err := s.db.QueryRowContext(ctx, "SELECT store, key_check FROM meta").Scan(&s.id, &check)
 	if errors.Is(err, sql.ErrNoRows) {
-		var random [8]byte
-		rand.Read(random[:])
-		s.id = hex.EncodeToString(random[:])
+		s.id = newStoreName()
 		_, err = s.db.ExecContext(ctx, "INSERT INTO meta (id, store, revision, key_check) VALUES (1, ?, 0, ?)", s.id, s.keyCheck())
 		check = s.keyCheck()
 	}

@@ -55,6 +55,36 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	i.do(http.MethodPost, "/api/v1/login", "", spec.LoginRequest{Username: "line1", Password: "secret-1"}).want(http.StatusOK)
 }
 
+// A database that was put back from a copy has other revisions than those that parts have seen:
+// their cursors must lead to a snapshot, once.
+func TestRestoredStoreHasAnotherName(t *testing.T) {
+	dir, key := t.TempDir(), make([]byte, 32)
+	names := []string{}
+	for _, restored := range []bool{false, false, true, false} {
+		mark := filepath.Join(dir, restoredMark)
+		if restored {
+			if err := os.WriteFile(mark, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, err := openDir(t, dir, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, c.store.id)
+		_, known := c.identities.parseCursor(names[0] + "-1")
+		if known != (c.store.id == names[0]) {
+			t.Errorf("a cursor of %s is known: %v, in %s", names[0], known, c.store.id)
+		}
+		if _, err := os.Stat(mark); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the mark is still there: %v", err)
+		}
+	}
+	if names[0] != names[1] || names[1] == names[2] || names[2] != names[3] {
+		t.Errorf("the store was called %v", names)
+	}
+}
+
 // The files as they lie there while the process runs are what a killed process leaves.
 func TestKilledProcessLosesNothing(t *testing.T) {
 	i := start(t)
