@@ -33,6 +33,7 @@ type observation struct {
 	recordID string
 	setAside map[string]plan.Container // by part: predecessors of those that are Interrupted
 	foreign  []string                  // volumes with names that are ours, and somebody else's
+	backup   backupSigns
 }
 
 // observe looks at everything that belongs to the instance. What is not there is left out.
@@ -60,6 +61,7 @@ func (e *Engine) observe(ctx context.Context, name string) (*observation, error)
 			if o.Spec, err = parsed(name, c.Labels[render.LabelSpec]); err != nil {
 				return nil, err
 			}
+		case c.Labels[labelRole] == roleBackup && o.backup.met(c.Labels[labelMaker]):
 		case part == "" || c.Labels[labelRole] != "":
 			o.leftOver(c.ID, containerName(c.Names), false)
 		default:
@@ -80,6 +82,7 @@ func (e *Engine) observe(ctx context.Context, name string) (*observation, error)
 	for part, found := range parts {
 		o.settle(name+"-"+part+"-1", found)
 	}
+	o.explainBackup()
 	if o.Spec == nil {
 		o.Recorded = false
 		if o.Spec, err = parsed(name, fallback); err != nil {
@@ -156,6 +159,8 @@ func (e *Engine) observeVolumes(ctx context.Context, o *observation) error {
 	for _, v := range list.Volumes {
 		switch {
 		case !strings.HasPrefix(v.Name, o.Name+"_"):
+		case v.Labels[render.LabelInstance] == o.Name && v.Name == backupVolume(o.Name):
+			o.Backups = v.Name
 		case v.Labels[render.LabelInstance] == o.Name:
 			o.Volumes = append(o.Volumes, v.Name)
 		default:
@@ -217,7 +222,7 @@ func containerOf(own network.Inspect, c container.InspectResponse) plan.Containe
 func statusOf(s *container.State) string {
 	switch {
 	case s.Paused:
-		return "paused"
+		return statusPaused
 	case s.Running && s.Health != nil && s.Health.Status == container.Unhealthy:
 		return "running, unhealthy"
 	case s.Status == "exited" || s.Status == "dead" || s.Status == "restarting":

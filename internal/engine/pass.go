@@ -31,6 +31,11 @@ type Pass struct {
 // in the plan, which Apply then refuses. The error is of kind invalid where the settings are
 // wrong, else the engine's.
 func (e *Engine) Plan(ctx context.Context, given spec.Instance, defaults spec.InstanceDefaults) (*Pass, error) {
+	return e.planFrom(ctx, given, defaults, nil)
+}
+
+// planFrom is Plan where what was last applied is known from elsewhere; nil: it is not.
+func (e *Engine) planFrom(ctx context.Context, given spec.Instance, defaults spec.InstanceDefaults, last *spec.Instance) (*Pass, error) {
 	if err := given.Check(); err != nil {
 		return nil, err
 	}
@@ -53,7 +58,10 @@ func (e *Engine) Plan(ctx context.Context, given spec.Instance, defaults spec.In
 		return nil, err
 	}
 	e.recallFromFile(p, given, defaults)
-	if p.Instance, err = given.Over(p.actual.Spec, defaults); err != nil {
+	if last == nil {
+		last = p.actual.Spec
+	}
+	if p.Instance, err = given.Over(last, defaults); err != nil {
 		return nil, err
 	}
 	return p, e.compare(ctx, p, defaults)
@@ -100,6 +108,7 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 	if p.Instance.State == spec.Started {
 		found = append(found, e.preflight(ctx, p)...)
 	}
+	found = append(found, p.actual.backup.underWay(p)...)
 	p.Plan.Diagnostics, p.Plan.Deviations = found, deviations(p)
 	return nil
 }

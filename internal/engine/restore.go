@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"io"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/render"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// restoredMark is the file in control's volume that has it give its store a new name at the next
+// start: what watched the instance before must not go on from a revision that is another now.
+const restoredMark = "restored"
+
+// RestoreOptions say as what a backup is restored.
+type RestoreOptions struct {
+	// Instance is what shall differ from what was applied when the backup was made: its name,
+	// install path, ports, and, where the engine lacks the image, where to take that from.
+	Instance spec.Instance
+	Defaults spec.InstanceDefaults
+	Replace  bool   // an instance that is there; a backup of it is kept
+	Version  string // of this program
+	Report   func(plan.Step)
+}
+
+// Restored is what became of a restore.
+type Restored struct {
+	Pass   *Pass     // the one that started the instance
+	Plan   plan.Plan // of it, with the steps' results
+	Before *Saved    // what was there; nil: nothing was
+}
+
+// Restore makes the volumes of an instance from a backup and starts the instance as it was
+// applied then. One that is there is a conflict, unless it is to be replaced: then it is stopped
+// and backed up first, and put back if restoring fails. What stands in the way (an image that
+// cannot be had, a port that is taken) is found before anything is touched.
+func (e *Engine) Restore(ctx context.Context, a *Archive, o RestoreOptions) (Restored, error) {
+	r := restoration{Engine: e, options: o, archive: a}
+	if r.options.Instance.Name == "" {
+		r.options.Instance.Name = a.Instance
+	}
+	r.options.Instance.State, r.options.Instance.AllowDowngrade = spec.Started, true
+	p, err := r.plan(ctx, a.Spec)
+	if err != nil {
+		return Restored{}, err
+	}
+	if err := refuse(p.Plan.Diagnostics); err != nil {
+		return Restored{}, err
+	}
+	occupied := p.actual.Exists() || len(p.actual.Volumes) > 0
+	if occupied && !o.Replace {
+		return Restored{}, spec.Errorf(spec.Conflict, "cannot restore instance %q: there is one, or volumes of one, on this engine", p.Instance.Name).
+			WithHint("--replace puts the backup in its place, and keeps a backup of what is there; or give another name by --instance")
+	}
+	if p.desired.Image.ID == "" {
+		if err := e.fetchImage(ctx, p); err != nil {
+			return Restored{}, err
+		}
+	}
+	if !occupied {
+		return r.fresh(ctx, p.desired.Image.ID)
+	}
+	return r.replace(ctx, p)
+}
+
+// restoration is one restore.
+type restoration struct {
+	*Engine
+	options RestoreOptions
+	archive *Archive
+}
+
+func (r *restoration) plan(ctx context.Context, recorded *spec.Instance) (*Pass, error) {
+	return r.planFrom(ctx, r.options.Instance, r.options.Defaults, recorded)
+}
+
+// fresh fills volumes and starts the instance. If that fails nothing of it stays.
+func (r *restoration) fresh(ctx context.Context, image string) (Restored, error) {
+	done, err := r.fillAndStart(ctx, r.archive, image)
+	if err == nil {
+		return done, nil
+	}
+	return done, errors.Join(err, r.clear(ctx))
+}
+
+// fillAndStart makes the instance out of an archive.
+func (r *restoration) fillAndStart(ctx context.Context, a *Archive, image string) (Restored, error) {
+	if err := r.fill(ctx, a, r.options.Instance.Name, image); err != nil {
+		return Restored{}, err
+	}
+	p, err := r.plan(ctx, a.Spec)
+	if err != nil {
+		return Restored{}, err
+	}
+	done, err := r.Apply(ctx, p, r.options.Report)
+	return Restored{Pass: p, Plan: done}, err
+}
+
+// replace puts the backup in the place of what is there.
+func (r *restoration) replace(ctx context.Context, p *Pass) (Restored, error) {
+	before, err := r.setAside(ctx, p)
+	if err != nil {
+		return Restored{}, err
+	}
+	err = r.clear(ctx)
+	if err == nil {
+		var done Restored
+		if done, err = r.fresh(ctx, p.desired.Image.ID); err == nil {
+			done.Before = &before
+			return done, nil
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout+time.Duration(p.Instance.WaitTimeout)*time.Second)
+	defer cancel()
+	if failed := r.putBack(ctx, p, before); failed != nil {
+		return Restored{Before: &before}, errors.Join(err, spec.Errorf(spec.Unavailable, "and cannot put back what was there: %w", failed).
+			WithHint("it is in the backup %s: restore that", before.Where()))
+	}
+	return Restored{Before: &before}, spec.Errorf(spec.KindOf(err), "%w\nwhat was there was put back; its backup is %s", err, before.Where())
+}
+
+// setAside stops the instance and backs it up; what ran goes on if that fails.
+func (r *restoration) setAside(ctx context.Context, p *Pass) (Saved, error) {
+	a := &application{Engine: r.Engine, pass: p}
+	var stopped []plan.Container
+	var err error
+	for _, c := range slices.Backward(p.actual.Containers) {
+		if !c.Running {
+			continue
+		}
+		if err = r.stop(ctx, c); err != nil {
+			break
+		}
+		stopped = append(stopped, c)
+	}
+	var saved Saved
+	if err == nil {
+		saved, err = r.backUp(ctx, BackupOptions{Instance: p.Instance.Name, Version: r.options.Version, Dir: backupDir(p.actual.Spec), keepAll: true}, p.actual, p.desired.Image.ID)
+	}
+	if err == nil {
+		return saved, nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	for _, c := range slices.Backward(stopped) {
+		if failed := a.api.ContainerStart(ctx, c.ID, container.StartOptions{}); failed != nil {
+			err = errors.Join(err, r.failed("start container "+c.Name, failed))
+		}
+	}
+	return saved, err
+}
+
+// backupDir is where an instance keeps its backups; empty: in its volume.
+func backupDir(i *spec.Instance) string {
+	if i == nil {
+		return ""
+	}
+	return i.BackupPath
+}
+
+// clear removes everything of the instance but its backups.
+func (r *restoration) clear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	p, err := r.planFrom(ctx, spec.Instance{Name: r.options.Instance.Name, State: spec.Absent, DeleteVolumes: true}, r.options.Defaults, nil)
+	if err != nil {
+		return err
+	}
+	kept := plan.InstanceAddress(p.Instance.Name) + "/" + plan.KindVolume + "/" + backupVolume(p.Instance.Name)
+	p.Plan.Steps = slices.DeleteFunc(p.Plan.Steps, func(s plan.Step) bool { return s.Address == kept })
+	_, err = r.Apply(ctx, p, nil)
+	return err
+}
+
+// putBack restores what was set aside.
+func (r *restoration) putBack(ctx context.Context, p *Pass, before Saved) error {
+	var a *Archive
+	var err error
+	if before.File != "" {
+		a, err = OpenBackup(before.File)
+	} else {
+		a, err = r.openStored(ctx, before)
+	}
+	if err != nil {
+		return err
+	}
+	was := restoration{Engine: r.Engine, archive: a, options: RestoreOptions{
+		Instance: spec.Instance{Name: before.Instance}, Defaults: r.options.Defaults, Version: r.options.Version,
+	}}
+	_, err = was.fillAndStart(ctx, a, p.desired.Image.ID)
+	return errors.Join(err, a.Close())
+}
+
+// fill makes the volumes and unpacks the archive into them.
+func (e *Engine) fill(ctx context.Context, a *Archive, instance, image string) error {
+	var volumes []string
+	for _, v := range a.Volumes {
+		name := instance + "_" + v
+		if err := e.createVolume(ctx, instance, name); err != nil {
+			return err
+		}
+		volumes = append(volumes, name)
+	}
+	return e.unpack(ctx, a, instance, image, volumes)
+}
+
+func (e *Engine) unpack(ctx context.Context, a *Archive, instance, image string, volumes []string) (err error) {
+	helper, _, err := e.lock(ctx, instance, image, volumes, true)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.dropHelper(ctx, helper)) }()
+	err = e.upload(ctx, helper, mountsDir, func(w *tar.Writer) error {
+		err := a.read(func(volume, name string, h *tar.Header, content io.Reader) error {
+			to := *h
+			to.Name, to.Format = path.Join(volume, name), tar.FormatPAX
+			if h.Typeflag == tar.TypeDir {
+				to.Name += "/"
+			}
+			if err := w.WriteHeader(&to); err != nil {
+				return err
+			}
+			_, err := io.Copy(w, content)
+			return err
+		})
+		if err != nil || !slices.Contains(a.Volumes, spec.PartControl) {
+			return err
+		}
+		return w.WriteHeader(&tar.Header{
+			Typeflag: tar.TypeReg, Name: path.Join(spec.PartControl, restoredMark), Mode: 0o600,
+			Uid: render.UserID, Gid: render.UserID, ModTime: a.Time, Format: tar.FormatPAX,
+		})
+	})
+	if err != nil {
+		return spec.Errorf(spec.KindOf(err), "cannot fill the volumes from the backup: %w", err)
+	}
+	return nil
+}
