@@ -42,7 +42,9 @@ func upTransports(t *testing.T) *transports {
 
 // urls are where MQTT clients go.
 func (x *transports) urls() []string {
-	return []string{"mqtt://" + x.mqtt, "mqtts://" + x.mqtts, "ws://" + x.ws + "/mqtt", "wss://" + x.wss + "/mqtt"}
+	return []string{
+		"mqtt://" + x.mqtt, "mqtts://" + x.mqtts, "ws://" + x.ws + "/mqtt", "wss://" + x.wss + "/mqtt", "wss://" + x.https + "/mqtt",
+	}
 }
 
 func (x *transports) password() string {
@@ -62,7 +64,7 @@ func (x *transports) connect(address string) (*autopaho.ConnectionManager, <-cha
 		ServerUrls: []*url.URL{server}, TlsCfg: x.pair.Client(), KeepAlive: 30,
 		ConnectUsername: adminUser, ConnectPassword: []byte(x.password()),
 		ClientConfig: paho.ClientConfig{
-			ClientID: server.Scheme,
+			ClientID: server.Scheme + server.Port(),
 			OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 				got <- string(r.Packet.Payload)
 				return true, nil

@@ -120,28 +120,61 @@ func (w *WebSocket) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer w.open.Done()
-	if status, reason := checkUpgrade(r); status != http.StatusSwitchingProtocols {
-		rw.Header().Set("Upgrade", "websocket")
-		http.Error(rw, reason, status)
+	conn := w.upgrade(rw, r, nil)
+	if conn == nil {
 		return
 	}
-	h := &hijacker{ResponseWriter: rw}
-	ws, err := w.upgrader.Upgrade(h, r, nil)
-	if h.socket != nil {
-		defer w.pending.remove(h.socket.Conn)
-	}
-	if err != nil {
-		w.log.Debug("cannot upgrade to WebSocket", "remote", r.RemoteAddr, "error", err)
-		return
-	}
-	conn := newWebSocketConn(ws, h.socket)
+	defer w.pending.remove(conn.socket.Conn)
 	select {
 	case w.upgraded <- conn:
 	case <-w.done:
-		if err := conn.closeWith(websocket.CloseGoingAway, ""); err != nil {
+		if err := conn.CloseWith(websocket.CloseGoingAway, ""); err != nil {
 			w.log.Debug("cannot close a connection", "error", err)
 		}
 	}
+}
+
+// WebSocketConn is a connection that ends with one of the codes of RFC 6455, 7.4, and a reason
+// of 123 bytes at most. Close ends it with 1000.
+type WebSocketConn interface {
+	net.Conn
+	CloseWith(code int, reason string) error
+}
+
+// Upgrade answers a request as ServeHTTP does, but the connection is the caller's, and Accept
+// never returns it. A request for MQTT over WebSocket is answered after admit has returned; its
+// error says why it cannot be served now. Nil: there is no connection.
+func (w *WebSocket) Upgrade(rw http.ResponseWriter, r *http.Request, admit func() error) WebSocketConn {
+	conn := w.upgrade(rw, r, admit)
+	if conn == nil {
+		return nil
+	}
+	w.pending.remove(conn.socket.Conn)
+	return conn
+}
+
+func (w *WebSocket) upgrade(rw http.ResponseWriter, r *http.Request, admit func() error) *webSocketConn {
+	if status, reason := checkUpgrade(r); status != http.StatusSwitchingProtocols {
+		rw.Header().Set("Upgrade", "websocket")
+		http.Error(rw, reason, status)
+		return nil
+	}
+	if admit != nil {
+		if err := admit(); err != nil {
+			http.Error(rw, err.Error(), http.StatusServiceUnavailable)
+			return nil
+		}
+	}
+	h := &hijacker{ResponseWriter: rw}
+	ws, err := w.upgrader.Upgrade(h, r, nil)
+	if err != nil {
+		if h.socket != nil {
+			w.pending.remove(h.socket.Conn)
+		}
+		w.log.Debug("cannot upgrade to WebSocket", "remote", r.RemoteAddr, "error", err)
+		return nil
+	}
+	return newWebSocketConn(ws, h.socket)
 }
 
 // checkUpgrade refuses what is no WebSocket, or none for MQTT [MQTT-6.0.0-3].

@@ -30,7 +30,7 @@ type webSocketConn struct {
 	writing sync.Mutex // the library allows one writer at a time
 }
 
-var _ net.Conn = (*webSocketConn)(nil)
+var _ WebSocketConn = (*webSocketConn)(nil)
 
 func newWebSocketConn(ws *websocket.Conn, s *socket) *webSocketConn {
 	c := &webSocketConn{ws: ws, socket: s}
@@ -118,9 +118,10 @@ func (c *webSocketConn) Write(p []byte) (int, error) {
 }
 
 // Close says farewell, which waits at most a second for a write that is under way, and closes the connection.
-func (c *webSocketConn) Close() error { return c.closeWith(websocket.CloseNormalClosure, "") }
+func (c *webSocketConn) Close() error { return c.CloseWith(websocket.CloseNormalClosure, "") }
 
-func (c *webSocketConn) closeWith(code int, reason string) error {
+// CloseWith does so with a code and a reason.
+func (c *webSocketConn) CloseWith(code int, reason string) error {
 	if c.farewell(code, reason) {
 		return c.socket.Close()
 	}

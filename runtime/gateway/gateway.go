@@ -70,6 +70,7 @@ type Gateway struct {
 	deployer  *deployer  // made by Bootstrap
 	link      *link.Link // to a control part in another process
 	bus       *bus.Bus   // to a broker in another process
+	relay     *relay     // of clients to that
 	server    *http.Server
 }
 
@@ -135,6 +136,9 @@ func (g *Gateway) wire(ctx context.Context) (err error) {
 		if g.page, err = g.newPage(); err != nil {
 			return err
 		}
+		if err = g.joinWebSocket(); err != nil {
+			return err
+		}
 	}
 	g.server = &http.Server{Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
 	return nil
@@ -159,6 +163,7 @@ func (g *Gateway) secure() (err error) {
 			return err
 		}
 		own = joinedSource{g.link}
+		g.bound.relayed = g.partsPool
 	}
 	g.bound.certificate = own
 	if g.bound.given != nil {
@@ -257,6 +262,11 @@ func (g *Gateway) routes() http.Handler {
 	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(newRegistry(g.collector()), promhttp.HandlerOpts{})))
 	mux.Handle("/{$}", g.page.Handler())
 	mux.Handle("/admin/", g.page.Handler())
+	if g.relay != nil {
+		mux.Handle(relayPath, g.relay)
+	} else {
+		mux.Handle(relayPath, g.bound.web)
+	}
 	mux.Handle("/", g.control.Handler())
 	return mux
 }
@@ -350,6 +360,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	if g.page != nil {
 		parts.start("page", g.page.Run)
+	}
+	if g.relay != nil {
+		parts.start("relay", g.relay.Run)
 	}
 	if len(g.bound.forAPI()) > 0 {
 		parts.start("api", g.serveHTTP)

@@ -20,6 +20,9 @@ type listeners struct {
 	given       *serverCertificate // of those that speak TLS; nil: the instance's own
 	certificate source             // both; set once the data directory is open
 	parts       *x509.CertPool     // whose clients may prove who they are; nil: nobody's
+
+	web     *broker.WebSocket              // MQTT beside the API; nil: the broker is in another process, or control is
+	relayed func() (*x509.CertPool, error) // who vouches for a control in another process; nil: it is in this one
 }
 
 // tls is the configuration of a listener that speaks the application protocols.
@@ -114,7 +117,10 @@ func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.List
 	if l.mqtt != nil {
 		all = append(all, l.mqtt)
 	}
-	if l.mqtts != nil {
+	switch {
+	case l.mqtts != nil && l.relayed != nil:
+		all = append(all, relayedListener{tls.NewListener(l.mqtts, forRelay(l.tls(), l.relayed))})
+	case l.mqtts != nil:
 		all = append(all, tls.NewListener(l.mqtts, l.tls()))
 	}
 	if l.ws != nil {
@@ -122,6 +128,9 @@ func (l *listeners) forBroker(limits broker.Limits, log *slog.Logger) []net.List
 	}
 	if l.wss != nil {
 		all = append(all, broker.ListenWebSocket(tls.NewListener(l.wss, l.tls("http/1.1")), limits, log))
+	}
+	if l.web != nil {
+		all = append(all, l.web)
 	}
 	return all
 }
