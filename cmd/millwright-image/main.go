@@ -62,7 +62,7 @@ func run() error {
 	})
 }
 
-// labels are those of the OCI image specification.
+// labels are those of the OCI image specification, and the format of the data.
 func labels(version, revision string, created time.Time) map[string]string {
 	const prefix = "org.opencontainers.image."
 	return map[string]string{
@@ -73,6 +73,7 @@ func labels(version, revision string, created time.Time) map[string]string {
 		prefix + "created":     created.UTC().Format(time.RFC3339),
 		prefix + "source":      "https://github.com/millwright/millwright",
 		prefix + "licenses":    "Apache-2.0",
+		render.LabelDataFormat: render.DataFormat,
 	}
 }
 

@@ -59,6 +59,8 @@ would change and which data stops flowing meanwhile; applying twice changes noth
 		newSchemaCommand(s),
 		newRenderCommand(s),
 		newImageCommand(s, global),
+		newBackupCommand(s, global),
+		newRestoreCommand(s, global),
 		newEvalCommand(s),
 		newProbeCommand(s),
 		newBrowseCommand(s),

@@ -49,17 +49,21 @@ func (d *Deployer) Engine() *engine.Engine { return d.engine }
 
 // Plan compares the instance with what is there. Nothing changes.
 func (d *Deployer) Plan(ctx context.Context, i spec.Instance) (*engine.Pass, error) {
-	defaults := spec.InstanceDefaults{Version: d.options.Version, InstallPath: DefaultInstallPath, Timezone: "UTC"}
-	if d.engine.Remote() == "" {
-		defaults.Timezone = timezone(d.options.Getenv, "/etc")
-	}
-	p, err := d.engine.Plan(ctx, i, defaults)
+	p, err := d.engine.Plan(ctx, i, d.defaults())
 	if err == nil && i.License != nil {
 		p.Plan.Diagnostics = append(p.Plan.Diagnostics, spec.Diagnostic{
 			Severity: spec.SeverityWarning, Code: "license", Message: "license is ignored: Millwright needs none",
 		})
 	}
 	return p, err
+}
+
+func (d *Deployer) defaults() spec.InstanceDefaults {
+	defaults := spec.InstanceDefaults{Version: d.options.Version, InstallPath: DefaultInstallPath, Timezone: "UTC"}
+	if d.engine.Remote() == "" {
+		defaults.Timezone = timezone(d.options.Getenv, "/etc")
+	}
+	return defaults
 }
 
 // Apply carries the pass's plan out (see engine.Apply), and keeps how the instance is reached.

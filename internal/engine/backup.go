@@ -9,12 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/image"
+
 	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/spec"
 )
 
 // BackupOptions say what is backed up, and where to: Writer, File or Dir, or, with none of them,
-// a volume of the instance. In Dir and in the volume the newest three are kept.
+// where the instance keeps its backups: backup_path, or a volume. In a directory and in the
+// volume the newest three are kept.
 type BackupOptions struct {
 	Instance string // empty: spec.DefaultInstance
 	Version  string // of this program
@@ -62,6 +66,9 @@ func (e *Engine) Backup(ctx context.Context, o BackupOptions) (Saved, error) {
 	}
 	if err := backable(now); err != nil {
 		return Saved{}, err
+	}
+	if o.Writer == nil && o.File == "" && o.Dir == "" {
+		o.Dir = backupDir(now.Spec)
 	}
 	image, err := e.imageOf(ctx, now)
 	if err != nil {
@@ -199,48 +206,34 @@ func (e *Engine) copyVolume(ctx context.Context, b *backupWriter, helper, name s
 	return nil
 }
 
-// imageOf is an image that the engine has, for the instance's helpers.
+// backupDir is where an instance keeps its backups; empty: in its volume.
+func backupDir(i *spec.Instance) string {
+	if i == nil {
+		return ""
+	}
+	return i.BackupPath
+}
+
+// imageOf is an image that the engine has, for the instance's helpers: the instance's own, else
+// any of Millwright.
 func (e *Engine) imageOf(ctx context.Context, now *observation) (string, error) {
 	if len(now.Containers) > 0 {
 		return now.Containers[0].ImageID, nil
 	}
-	if now.recordID == "" {
-		return "", spec.Errorf(spec.NotFound, "cannot reach the volumes of instance %q: it has no container on this engine", now.Name).
-			WithHint("start it first")
-	}
-	c, err := e.api.ContainerInspect(ctx, now.recordID)
-	if err != nil {
-		return "", e.failed("look at container "+recordName(now.Name), err)
-	}
-	return c.Image, nil
-}
-
-// Backups lists what the instance's volume of backups holds, the oldest first.
-func (e *Engine) Backups(ctx context.Context, instance string) (list []Saved, err error) {
-	now, err := e.observe(ctx, instance)
-	if err != nil || now.Backups == "" {
-		return nil, err
-	}
-	image, err := e.imageOf(ctx, now)
-	if err != nil {
-		return nil, err
-	}
-	helper, err := e.storeHelper(ctx, instance, image)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, e.dropHelper(ctx, helper)) }()
-	slots, err := e.slots(ctx, helper)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range slots {
-		if s.good() {
-			list = append(list, Saved{
-				Instance: instance, Version: s.Label.Version, Time: s.Label.Time, Name: s.Label.Name, Volume: now.Backups, Size: s.Label.Size, slot: s.number, image: image,
-			})
+	if now.recordID != "" {
+		c, err := e.api.ContainerInspect(ctx, now.recordID)
+		if err != nil {
+			return "", e.failed("look at container "+recordName(now.Name), err)
 		}
+		return c.Image, nil
 	}
-	slices.SortFunc(list, func(a, b Saved) int { return a.Time.Compare(b.Time) })
-	return list, nil
+	list, err := e.api.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("label", render.LabelDataFormat))})
+	if err != nil {
+		return "", e.failed("list images", err)
+	}
+	if len(list) == 0 {
+		return "", spec.Errorf(spec.NotFound, "cannot reach the volumes of instance %q: the engine has no image of Millwright", now.Name).
+			WithHint("millwright image load FILE gives it one")
+	}
+	return list[0].ID, nil
 }

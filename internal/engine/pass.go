@@ -44,6 +44,11 @@ func (e *Engine) planFrom(ctx context.Context, given spec.Instance, defaults spe
 	if given.InstallPath, err = e.absolute(given.InstallPath); err != nil {
 		return nil, err
 	}
+	if given.BackupPath != "" { // on this host, wherever the engine is
+		if given.BackupPath, err = filepath.Abs(given.BackupPath); err != nil {
+			return nil, spec.Errorf(spec.Invalid, "cannot use backup_path %q: %w", given.BackupPath, err)
+		}
+	}
 	if !e.local {
 		defaults.InstallPath = ""
 	}

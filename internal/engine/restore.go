@@ -158,14 +158,6 @@ func (r *restoration) setAside(ctx context.Context, p *Pass) (Saved, error) {
 	return saved, err
 }
 
-// backupDir is where an instance keeps its backups; empty: in its volume.
-func backupDir(i *spec.Instance) string {
-	if i == nil {
-		return ""
-	}
-	return i.BackupPath
-}
-
 // clear removes everything of the instance but its backups.
 func (r *restoration) clear(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
@@ -182,13 +174,7 @@ func (r *restoration) clear(ctx context.Context) error {
 
 // putBack restores what was set aside.
 func (r *restoration) putBack(ctx context.Context, p *Pass, before Saved) error {
-	var a *Archive
-	var err error
-	if before.File != "" {
-		a, err = OpenBackup(before.File)
-	} else {
-		a, err = r.openStored(ctx, before)
-	}
+	a, err := r.openSaved(ctx, before)
 	if err != nil {
 		return err
 	}

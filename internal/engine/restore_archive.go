@@ -60,7 +60,7 @@ func openBackup(f *os.File, name string, closed func() error) (*Archive, error) 
 // LatestBackup is the name of the newest backup for StoredBackup.
 const LatestBackup = "latest"
 
-// StoredBackup reads a backup from the instance's volume, by its name there.
+// StoredBackup reads one of the backups that are kept of an instance (see Backups), by its name.
 func (e *Engine) StoredBackup(ctx context.Context, instance, name string) (*Archive, error) {
 	have, err := e.Backups(ctx, instance)
 	if err != nil {
@@ -68,11 +68,18 @@ func (e *Engine) StoredBackup(ctx context.Context, instance, name string) (*Arch
 	}
 	for i, b := range have {
 		if b.Name == name || name == LatestBackup && i == len(have)-1 {
-			return e.openStored(ctx, b)
+			return e.openSaved(ctx, b)
 		}
 	}
-	return nil, spec.Errorf(spec.NotFound, "cannot find the backup %q: the volume %s holds %d others", name, backupVolume(instance), len(have)).
+	return nil, spec.Errorf(spec.NotFound, "cannot find the backup %q of instance %q: there are %d others", name, instance, len(have)).
 		WithHint("millwright backup --list shows them")
+}
+
+func (e *Engine) openSaved(ctx context.Context, b Saved) (*Archive, error) {
+	if b.File != "" {
+		return OpenBackup(b.File)
+	}
+	return e.openStored(ctx, b)
 }
 
 // openStored takes the backup out of the volume, which may change while it is restored.

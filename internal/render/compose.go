@@ -25,6 +25,14 @@ const (
 	LabelDigest   = "io.millwright.digest" // of that
 )
 
+// LabelDataFormat is the image's label with DataFormat.
+const LabelDataFormat = "io.millwright.data-format"
+
+// DataFormat names how this release keeps an instance's data: the major of the data directory's
+// format and, behind the dot, the version of control's store. A release can use what another one
+// left if theirs are equal; else going back takes the data of before.
+const DataFormat = "1.3"
+
 // extension holds what was applied in the compose file.
 const extension = "x-millwright"
 

@@ -9,11 +9,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/millwright/millwright/internal/credential"
 	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -82,6 +84,22 @@ func TestRestoredStoreHasAnotherName(t *testing.T) {
 	}
 	if names[0] != names[1] || names[1] == names[2] || names[2] != names[3] {
 		t.Errorf("the store was called %v", names)
+	}
+}
+
+// The image says by render.DataFormat which releases can use what another one left.
+func TestDataFormatNamesTheStore(t *testing.T) {
+	i := start(t)
+	provider, err := i.control.store.migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, want, err := i.control.store.versions(t.Context(), provider)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, have, _ := strings.Cut(render.DataFormat, "."); have != strconv.FormatInt(want, 10) {
+		t.Errorf("the store has version %d, and render.DataFormat is %q", want, render.DataFormat)
 	}
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -175,5 +177,12 @@ func TestClientCertificateIsMadeOnceAndKept(t *testing.T) {
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The image says by render.DataFormat which releases can use what another one left.
+func TestDataFormatNamesTheMajor(t *testing.T) {
+	if major, _, _ := strings.Cut(render.DataFormat, "."); major != strconv.Itoa(formatMajor) {
+		t.Errorf("the major is %d, and render.DataFormat is %q", formatMajor, render.DataFormat)
 	}
 }
