@@ -26,6 +26,7 @@ type instance struct {
 	t          testing.TB
 	dir        string
 	http, mqtt string
+	env        []string // further variables of its commands
 	cmd        *exec.Cmd
 	log        *lastOutput
 	done       chan error
@@ -109,6 +110,7 @@ func (i *instance) stop() {
 func (i *instance) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "millwright", args...)
 	cmd.Env = append(withoutSettings(os.Environ()), "MILLWRIGHT_CONFIG="+filepath.Join(i.dir, "config.yaml"))
+	cmd.Env = append(cmd.Env, i.env...)
 	cmd.Dir = i.dir
 	return cmd
 }
