@@ -36,4 +36,8 @@ type Identity struct {
 	Name        string       `json:"name"`
 	Credentials []string     `json:"credentials"` // hashes, in the form of package credential; any of them lets in
 	Permissions []Permission `json:"permissions"` // roles resolved, MQTT only
+	// Home is a filter: the retained messages that match it go with the identity, and where
+	// another one of its name comes. Which it is, Born tells. "": it has none.
+	Home string `json:"home,omitempty"`
+	Born string `json:"born,omitempty"`
 }

@@ -97,13 +97,14 @@ func (id *identity) maySubscribe(filter string) bool {
 }
 
 // apply puts a set of identities in force, all at once. Clients whose identity is gone, or
-// whose credential no longer lets in, are disconnected; sessions of identities that are gone end.
-func (b *Broker) apply(set map[string]spec.Identity, cursor string, revision int64) {
+// whose credential no longer lets in, are disconnected; sessions of identities that are gone, or
+// that nobody can log in as, end. It returns whose retained messages are to go: see Identity.Home.
+func (b *Broker) apply(set map[string]spec.Identity, cursor string, revision int64) (left []string) {
 	old := b.policy.Load()
 	next := &policy{identities: make(map[string]*identity, len(set)), cursor: cursor, revision: revision}
 	for name, s := range set {
 		before := old.identities[name]
-		if before != nil && slices.Equal(before.Credentials, s.Credentials) && slices.Equal(before.Permissions, s.Permissions) {
+		if before != nil && same(before.Identity, s) {
 			next.identities[name] = before
 			continue
 		}
@@ -114,6 +115,16 @@ func (b *Broker) apply(set map[string]spec.Identity, cursor string, revision int
 	}
 	b.syncOnce.Do(func() { close(b.synced) })
 	b.log.Info("policy in force", "identities", len(set), "revision", revision)
+	for name, id := range old.identities {
+		if now, stays := set[name]; id.Home != "" && (!stays || now.Born != id.Born || now.Home != id.Home) {
+			left = append(left, id.Home)
+		}
+	}
+	return left
+}
+
+func same(a, b spec.Identity) bool {
+	return slices.Equal(a.Credentials, b.Credentials) && slices.Equal(a.Permissions, b.Permissions) && a.Home == b.Home && a.Born == b.Born
 }
 
 // known reports whether a policy is in force, from disk or from the watch.
@@ -141,7 +152,7 @@ func (b *Broker) swap(next *policy) []*conn {
 		if s.conn != nil && (id == nil || !slices.Contains(id.Credentials, s.conn.credential)) {
 			out = append(out, s.conn)
 		}
-		if id == nil {
+		if id == nil || len(id.Credentials) == 0 {
 			s.expiry = 0 // ends when its connection does
 			if s.conn == nil {
 				b.endSession(s)

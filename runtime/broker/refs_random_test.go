@@ -147,7 +147,7 @@ func TestReferencesExact(t *testing.T) {
 		p.connect(t, "a", fmt.Sprint("w", i)).nc.Close()
 	}
 	p.awaitClients(t, 0)
-	if err := p.ForgetRetained("#"); err != nil {
+	if _, err := p.forgetRetained("#"); err != nil {
 		t.Fatal(err)
 	}
 	p.references(t, 0)

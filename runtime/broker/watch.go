@@ -20,7 +20,7 @@ const (
 func (b *Broker) follow(ctx context.Context) {
 	pause := firstRetry
 	for ctx.Err() == nil {
-		f := &follower{b: b, synced: func() { pause = firstRetry }}
+		f := &follower{b: b, ctx: ctx, synced: func() { pause = firstRetry }}
 		err := b.opts.Watch.Watch(ctx, b.policy.Load().cursor, f.handle)
 		if ctx.Err() != nil {
 			return
@@ -40,6 +40,7 @@ func (b *Broker) follow(ctx context.Context) {
 // follower builds the next set of identities from one stream's events.
 type follower struct {
 	b      *Broker
+	ctx    context.Context
 	set    map[string]spec.Identity // nil between groups
 	synced func()
 }
@@ -54,9 +55,12 @@ func (f *follower) handle(e spec.Event[spec.Identity]) error {
 	case spec.EventDelete:
 		delete(f.current(), e.Key)
 	case spec.EventSynced:
-		f.b.apply(f.current(), e.Cursor, e.Revision)
+		left := f.b.apply(f.current(), e.Cursor, e.Revision)
 		f.set = nil
 		f.synced()
+		if err := f.b.forgetHomes(f.ctx, left); err != nil { // before the policy is kept: a crash between has it done again
+			f.b.log.Error("the retained messages of who is gone may come back", "topics", left, "error", err)
+		}
 		if err := f.b.savePolicy(f.b.policy.Load()); err != nil {
 			f.b.log.Error("cannot keep the policy on disk: a restart without the control plane would use an older one", "error", err)
 		}

@@ -183,9 +183,6 @@ func (t *target) ApplyObject(ctx context.Context, address string, steps []plan.S
 	t.bring(next)
 	t.rebind(next, map[string]bool{name: kind == "service"})
 	t.publish(next)
-	if _, stays := next.services[name]; kind == "service" && !stays && t.opts.Forget != nil {
-		t.opts.Forget(name)
-	}
 	return nil
 }
 

@@ -39,7 +39,7 @@ func TestStatesOfAService(t *testing.T) {
 	if p := i.apply(state(spec.Disabled)); len(bound()) != 0 || p.MaxDisturbance() != plan.DisturbsService {
 		t.Errorf("disabling leaves %d resources, after\n%s", len(bound()), p)
 	}
-	if _, ok := i.control.identities.values["service:press"]; ok {
+	if len(i.control.identities.values["service:press"].Credentials) != 0 {
 		t.Error("a disabled service can log in")
 	}
 	if p := i.apply(state(spec.Present)); !p.Empty() {

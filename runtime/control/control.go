@@ -31,9 +31,6 @@ type Options struct {
 	Supports func(protocol string) bool
 	// CheckExpression compiles a JSONata expression; nil: none is checked.
 	CheckExpression func(expression string) error
-	// Forget is told of each service that was deleted, so that what else is kept of it (its
-	// retained messages) goes too; nil: nothing is. It must not call back, and not block long.
-	Forget func(service string)
 	// ReadOnly makes plans say that writes to machines are refused.
 	ReadOnly bool
 

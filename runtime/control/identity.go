@@ -45,16 +45,24 @@ func (c *Control) identitiesOf(m *model) map[string]spec.Identity {
 		}
 	}
 	for id, s := range m.services {
-		if !s.runs() {
-			continue
-		}
-		name := spec.ServiceIdentity(id)
-		all[name] = spec.Identity{
-			Name: name, Permissions: mqttOnly(m.grants[id].permissions),
-			Credentials: append([]string{credential.HashGenerated(s.record.Content.Secret)}, m.credentialsOf(s)...),
-		}
+		all[spec.ServiceIdentity(id)] = m.identityOf(s)
 	}
 	return all
+}
+
+// identityOf is a service itself at the broker. Nobody can log in as one that does not run, but
+// what is retained of it stays until it is deleted.
+func (m *model) identityOf(s *service) spec.Identity {
+	own := credential.HashGenerated(s.record.Content.Secret)
+	id := spec.Identity{
+		Name: spec.ServiceIdentity(s.record.ID), Credentials: []string{}, Permissions: []spec.Permission{},
+		Home: spec.MqttRoot(s.record.ID) + "/#", Born: own,
+	}
+	if s.runs() {
+		id.Credentials = append([]string{own}, m.credentialsOf(s)...)
+		id.Permissions = mqttOnly(m.grants[s.record.ID].permissions)
+	}
+	return id
 }
 
 // credentialsOf are those of the mappers in other processes that run the service: each logs in

@@ -93,16 +93,26 @@ func TestPreconditions(t *testing.T) {
 	i.headed(http.MethodDelete, "/api/v1/services/press", "If-Match", service, "").want(http.StatusNoContent)
 }
 
-func TestDeletedServicesAreForgotten(t *testing.T) {
-	var forgotten []string
-	i := start(t, func(o *Options) { o.Forget = func(service string) { forgotten = append(forgotten, service) } })
+// A service that does not run is still somebody at the broker, who cannot log in; a deleted one is nobody,
+// and one that is installed anew somebody else.
+func TestServicesAtTheBroker(t *testing.T) {
+	i := start(t)
+	seen := func() spec.Identity { return i.control.identities.values["service:press"] }
 	i.apply(install("press", press))
+	runs := seen()
+	if runs.Home != "services/press/#" || runs.Born == "" || len(runs.Credentials) == 0 {
+		t.Errorf("it is %+v", runs)
+	}
 	i.apply(plan.Request{Services: []spec.Service{{ID: "press", State: spec.Disabled}}})
-	if len(forgotten) != 0 {
-		t.Errorf("%v is forgotten, though it is there", forgotten)
+	if off := seen(); off.Home != runs.Home || off.Born != runs.Born || len(off.Credentials)+len(off.Permissions) != 0 {
+		t.Errorf("disabled it is %+v", off)
 	}
 	i.apply(plan.Request{Services: []spec.Service{{ID: "press", State: spec.Absent}}})
-	if !slices.Equal(forgotten, []string{"press"}) {
-		t.Errorf("forgotten are %v", forgotten)
+	if gone := seen(); gone.Name != "" {
+		t.Errorf("deleted it is %+v", gone)
+	}
+	i.apply(install("press", press))
+	if again := seen(); again.Born == runs.Born {
+		t.Error("installed anew it is the same")
 	}
 }

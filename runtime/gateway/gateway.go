@@ -203,7 +203,6 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		MqttAddress:     g.mqttAddress(),
 		Supports:        supports(),
 		CheckExpression: compiles,
-		Forget:          g.forget,
 		ReadOnly:        g.opts.ReadOnly,
 		Messages:        messages{gateway: g},
 		Logs:            ring,
@@ -213,17 +212,6 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		JoinTokens:         g.opts.Remote.JoinTokens,
 		MessagesCredential: messagesCredential,
 	})
-}
-
-// forget removes what the broker keeps of a deleted service.
-func (g *Gateway) forget(service string) {
-	if g.broker == nil {
-		g.log.Warn("the retained messages of a deleted service stay in the broker", "service", service)
-		return
-	}
-	if err := g.broker.ForgetRetained("services/" + service + "/#"); err != nil {
-		g.log.Warn("cannot remove the retained messages of a deleted service", "service", service, "error", err)
-	}
 }
 
 func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, error) {
