@@ -17,6 +17,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/millwright/millwright/internal/image"
+	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/spec"
 	"github.com/millwright/millwright/internal/testneed"
@@ -326,6 +327,7 @@ func testSettings(t *testing.T, p *plant) {
 	}
 	p.kept(before, "control")
 	noSecretShown(t, p, password)
+	testAdminPassword(t, p)
 
 	before = p.identities()
 	p.given.Agents = []string{"north"}
@@ -333,6 +335,22 @@ func testSettings(t *testing.T, p *plant) {
 	p.given.Agents = []string{}
 	has(t, p.apply(), "- instance/NAME/container/north: is no longer declared")
 	p.kept(before)
+}
+
+// testAdminPassword: somebody changed the admin's password in the instance. A pass that is not
+// given one lets it be; one that is given it sets it again.
+func testAdminPassword(t *testing.T, p *plant) {
+	before := p.identities()
+	content, err := secretsArchive([]plan.Secret{{Name: adminAppliedFile, Content: []byte("\n")}})
+	if err == nil {
+		err = p.engine.api.CopyToContainer(t.Context(), p.container("control"), render.DataDir, content, container.CopyToContainerOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.empty(func(i *spec.Instance) { i.AdminPassword = nil })
+	has(t, p.apply(), "~ instance/NAME/secrets: admin-password is not the admin's any more", "admin-password: (sensitive, changed)")
+	p.kept(before, "control")
 }
 
 // noSecretShown looks for the password, and for every other secret, in all that docker inspect
@@ -348,7 +366,7 @@ func noSecretShown(t *testing.T, p *plant, password string) {
 	for _, s := range secrets {
 		known = known || s.Name == render.SecretAdminPassword && string(s.Content) == password
 	}
-	if !known || len(secrets) != 3 {
+	if !known || len(secrets) != 4 {
 		t.Errorf("there are %d secrets; the password is among them: %v", len(secrets), known)
 	}
 	shown := []string{}

@@ -23,6 +23,10 @@ import (
 // maxSecret bounds what is read of one secret.
 const maxSecret = 1 << 20
 
+// adminAppliedFile, in control's volume, holds the label of the given admin's password while that
+// is the admin's.
+const adminAppliedFile = "admin-password.applied"
+
 // observeSecrets reads the secrets through a container that mounts their volume: the record's,
 // or where that was removed any other. Where nothing is given to compare with and the volume
 // was filled before, they are taken to be there: nothing but us and the engine's administrator
@@ -45,8 +49,11 @@ func (e *Engine) observeSecrets(ctx context.Context, p *Pass) error {
 		return nil // they are looked at, and completed, when there is one again
 	}
 	have, err := e.readSecrets(ctx, source)
+	if err != nil {
+		return err
+	}
 	p.actual.Secrets = have
-	return err
+	return e.observeAdmin(ctx, p)
 }
 
 func mountsSecrets(c plan.Container) bool {
@@ -89,6 +96,54 @@ func (e *Engine) readSecrets(ctx context.Context, id string) ([]plan.Secret, err
 	}
 }
 
+// writeAdmin gives the admin's password another label, by which control makes it the admin's, where
+// it differs or is not in force.
+func (p *Pass) writeAdmin() (plan.Secret, bool) {
+	given := p.Instance.AdminPassword
+	if given == nil {
+		return plan.Secret{}, false
+	}
+	have, ok := secretNamed(p.actual.Secrets, render.SecretAdminPassword)
+	settled := ok && string(have.Content) == *given && have.Outdated == ""
+	return plan.Secret{Name: render.SecretAdminLabel, Content: []byte(credential.Generate(""))}, !settled
+}
+
+// observeAdmin marks a given admin's password that is in the secrets and not in force. Control
+// says by its label, in its own volume, that it is, and is only read where it has a container.
+func (e *Engine) observeAdmin(ctx context.Context, p *Pass) error {
+	i := slices.IndexFunc(p.actual.Secrets, func(s plan.Secret) bool { return s.Name == render.SecretAdminPassword })
+	if p.Instance.AdminPassword == nil || i < 0 {
+		return nil
+	}
+	label, labelled := secretNamed(p.actual.Secrets, render.SecretAdminLabel)
+	if !labelled {
+		p.actual.Secrets[i].Outdated = "is given, and no longer that of the first start alone"
+		return nil
+	}
+	if !slices.ContainsFunc(p.actual.Containers, func(c plan.Container) bool { return c.Part == spec.PartControl }) {
+		p.actual.Secrets[i].Outdated = "may not be the admin's any more: control is not there to say"
+		return nil
+	}
+	applied, err := e.readFile(ctx, p.Instance.Name+"-"+spec.PartControl+"-1", path.Join(render.DataDir, adminAppliedFile))
+	switch {
+	case spec.KindOf(err) == spec.NotFound: // an older control, or one that never came up
+		return nil
+	case err != nil:
+		return err
+	case strings.TrimSpace(applied) != string(label.Content):
+		p.actual.Secrets[i].Outdated = "is not the admin's any more"
+	}
+	return nil
+}
+
+func secretNamed(all []plan.Secret, name string) (plan.Secret, bool) {
+	i := slices.IndexFunc(all, func(s plan.Secret) bool { return s.Name == name })
+	if i < 0 {
+		return plan.Secret{}, false
+	}
+	return all[i], true
+}
+
 // fillSecrets writes the secrets that are given and makes those that nobody gives, once.
 func (a *application) fillSecrets(ctx context.Context, p *Pass) error {
 	if p.actual.recordID == "" {
@@ -113,6 +168,10 @@ func (a *application) fillSecrets(ctx context.Context, p *Pass) error {
 			write = append(write, plan.Secret{Name: s.Name, Content: []byte(credential.Generate(""))})
 		}
 	}
+	label, labels := p.writeAdmin()
+	if labels {
+		write = append(write, label)
+	}
 	content, err := secretsArchive(write)
 	if err != nil {
 		return err
@@ -120,18 +179,15 @@ func (a *application) fillSecrets(ctx context.Context, p *Pass) error {
 	if err := a.api.CopyToContainer(ctx, p.actual.recordID, render.SecretsDir, content, container.CopyToContainerOptions{}); err != nil {
 		return a.failed("write the secrets", err)
 	}
-	return a.restartControl(ctx, p, have)
-}
-
-// restartControl starts control again, which reads a changed admin's password only then,
-// unless the plan does so anyway.
-func (a *application) restartControl(ctx context.Context, p *Pass, before []plan.Secret) error {
-	password := p.Instance.AdminPassword
-	if password == nil || !slices.ContainsFunc(before, func(s plan.Secret) bool {
-		return s.Name == render.SecretAdminPassword && string(s.Content) != *password
-	}) {
+	if !labels {
 		return nil
 	}
+	return a.restartControl(ctx, p)
+}
+
+// restartControl starts control again, which takes a given admin's password over only then,
+// unless the plan does so anyway.
+func (a *application) restartControl(ctx context.Context, p *Pass) error {
 	for _, c := range p.actual.Containers {
 		if c.Part == spec.PartControl && c.Running && !planned(p.Plan, c.Part) {
 			return a.restart(ctx, c)

@@ -215,23 +215,26 @@ func (d instanceDiff) volumes() (before, after []Step) {
 
 // secrets compares those that are given; a secret that only the deployment has stays.
 func (d instanceDiff) secrets() []Step {
-	have := map[string][]byte{}
+	have := map[string]Secret{}
 	for _, s := range d.Actual.Secrets {
-		have[s.Name] = s.Content
+		have[s.Name] = s
 	}
-	var changes, renewed []Change
+	var changes, renewed, outdated []Change
+	var causes []string
 	for _, s := range d.Desired.Secrets {
 		old, ok := have[s.Name]
 		change := Change{Path: s.Name, Sensitive: true}
 		switch {
 		case ok && s.Renewed(d.Actual):
 			renewed = append(renewed, change)
-		case ok && (s.Content == nil || bytes.Equal(old, s.Content)): // nil: any will do
+		case ok && s.Content != nil && bytes.Equal(old.Content, s.Content) && old.Outdated != "":
+			outdated, causes = append(outdated, change), append(causes, s.Name+" "+old.Outdated)
+		case ok && (s.Content == nil || bytes.Equal(old.Content, s.Content)): // nil: any will do
 		default:
 			changes = append(changes, change)
 		}
 	}
-	if len(changes)+len(renewed) == 0 {
+	if len(changes)+len(renewed)+len(outdated) == 0 {
 		return nil
 	}
 	s := d.step(Update, KindSecrets, "", "", DisturbsNone)
@@ -241,11 +244,13 @@ func (d instanceDiff) secrets() []Step {
 	if len(renewed) > 0 {
 		s.Cause = joinCauses(s.Cause, strings.Replace(causeOf(renewed), " changed", " is made anew with its volume", 1))
 	}
+	for _, cause := range causes {
+		s.Cause = joinCauses(s.Cause, cause)
+	}
 	if len(have) == 0 {
 		s.Symbol, s.Cause = Create, "there are none yet"
 	}
-	changes = append(changes, renewed...)
-	s.Changes = changes
+	s.Changes = slices.Concat(changes, renewed, outdated)
 	return []Step{s}
 }
 

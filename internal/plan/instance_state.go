@@ -124,6 +124,8 @@ type Secret struct {
 	// Volume is the one that keeps what the secret was traded for: where it is made anew, so
 	// is the secret. Empty: none.
 	Volume string
+	// Outdated, of an actual secret, says why it is to be written although it is there.
+	Outdated string
 }
 
 // Renewed reports whether the secret is made anew even if the deployment has it.

@@ -53,6 +53,27 @@ func diff(state spec.State, desired, actual plan.Deployment, last *plan.Deployme
 	return plan.Plan{Steps: plan.DiffInstance(plan.InstanceInput{State: state, Desired: desired, Actual: actual, Last: last})}.String()
 }
 
+// A given secret that is there, and of which something says that it is not in force, is written again;
+// one that nobody gives is not.
+func TestDiffOutdatedSecret(t *testing.T) {
+	password := "given"
+	desired := deployed(t, spec.Instance{AdminPassword: &password})
+	actual := observed(t, desired)
+	actual.Secrets = slices.Clone(desired.Secrets)
+	if got := diff(spec.Started, desired, actual, &desired); got != "No changes.\n" {
+		t.Errorf("got\n%s", got)
+	}
+	actual.Secrets[0].Outdated = "is not in force"
+	want := "~ instance/millwright/secrets: admin-password is not in force\n    admin-password: (sensitive, changed)\n"
+	if got := diff(spec.Started, desired, actual, &desired); !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%s", got)
+	}
+	desired.Secrets[0].Content = nil
+	if got := diff(spec.Started, desired, actual, &desired); got != "No changes.\n" {
+		t.Errorf("got\n%s", got)
+	}
+}
+
 // The causes tell what was asked for from what was done behind our back.
 func TestDiffInstance(t *testing.T) {
 	base := deployed(t, spec.Instance{})

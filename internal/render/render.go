@@ -26,9 +26,11 @@ const (
 // The secrets' files below SecretsDir.
 const (
 	SecretAdminPassword = "admin-password"
-	SecretCertificate   = "tls/server.crt"
-	SecretPrivateKey    = "tls/server.key"
-	SecretTrustedCA     = "trusted/ca.pem"
+	// SecretAdminLabel makes a given password the admin's, once for each label; a generated one has none.
+	SecretAdminLabel  = SecretAdminPassword + ".label"
+	SecretCertificate = "tls/server.crt"
+	SecretPrivateKey  = "tls/server.key"
+	SecretTrustedCA   = "trusted/ca.pem"
 
 	secretJoin = "join"
 )
