@@ -55,7 +55,7 @@ func New(s Settings, version string, log *slog.Logger) (*Client, error) {
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSHandshakeTimeout:   dialTimeout,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.SkipVerify},
+		TLSClientConfig:       &tls.Config{RootCAs: roots, ServerName: s.ServerName, MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.SkipVerify},
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          4,
 		IdleConnTimeout:       90 * time.Second,

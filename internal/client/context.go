@@ -25,6 +25,8 @@ type Context struct {
 	URL   string `yaml:"url"`
 	CA    string `yaml:"ca,omitempty"` // PEM; empty: the system's authorities
 	Token string `yaml:"token,omitempty"`
+	// ServerName is the name that the instance's certificate is for; empty: the URL's host.
+	ServerName string `yaml:"server_name,omitempty"`
 
 	// More holds what another version wrote.
 	More map[string]any `yaml:",inline"`

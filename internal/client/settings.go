@@ -23,7 +23,9 @@ type Settings struct {
 	Username string // with Password, used to log in where there is no token
 	Password string
 	CA       []byte // PEM; empty: the system's authorities
-	Context  string // the context that they were taken from; empty: none
+	// ServerName is the name that the instance's certificate is for; empty: the URL's host.
+	ServerName string
+	Context    string // the context that they were taken from; empty: none
 	// SkipVerify takes any certificate for the instance's; for tests only.
 	SkipVerify bool
 
@@ -84,7 +86,7 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 	}
 	s.URL = cmp.Or(explicit.URL, env.URL, context.URL, defaultURL)
 	if context.URL != "" && SameURL(s.URL, context.URL) {
-		s.Context, s.CA, s.Token = name, []byte(context.CA), context.Token
+		s.Context, s.CA, s.ServerName, s.Token = name, []byte(context.CA), context.ServerName, context.Token
 	}
 	if explicit.URL == "" && env.URL == "" && context.URL == "" {
 		s.absentConfig = absent(getenv("MILLWRIGHT_CONFIG"))
@@ -94,6 +96,7 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 		if s.CA, err = os.ReadFile(path); err != nil {
 			return s, warnings, spec.Errorf(spec.Invalid, "cannot read the certificate authority: %w", err)
 		}
+		s.ServerName = "" // who gives an authority has it vouch for the URL
 	}
 	if inClear(s) {
 		warnings = append(warnings, fmt.Sprintf("%s is not encrypted: token and data travel readably", s.URL))

@@ -101,7 +101,7 @@ func (d *Deployer) Settled(ctx context.Context, p *engine.Pass) (Outcome, error)
 }
 
 func (d *Deployer) outcome(ctx context.Context, p *engine.Pass, done plan.Plan) (Outcome, error) {
-	o := Outcome{Plan: done, Context: d.context(p.Instance.Name)}
+	o := Outcome{Plan: done, Context: d.context(p.Instance.Name), given: p.Instance.Certificate != ""}
 	o.ComposeFile, o.EnvFile = p.Files()
 	if p.Instance.State == spec.Absent {
 		return Outcome{Plan: done}, nil

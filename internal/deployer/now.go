@@ -20,5 +20,5 @@ func (d *Deployer) Now(ctx context.Context, p *engine.Pass) (client.Settings, er
 		return client.Settings{}, spec.Errorf(spec.NotFound, "cannot reach instance %q: it publishes no https", p.Instance.Name).
 			WithHint("open the port https")
 	}
-	return client.Settings{URL: access.URL, CA: []byte(access.CA), Token: access.Token, Context: d.context(p.Instance.Name)}, nil
+	return Outcome{URL: access.URL, CACert: access.CA, token: access.Token, Context: d.context(p.Instance.Name)}.Settings(), nil
 }

@@ -3,11 +3,13 @@ package deployer
 import (
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 
 	"github.com/millwright/millwright/internal/atomicfile"
 	"github.com/millwright/millwright/internal/client"
+	"github.com/millwright/millwright/internal/pki"
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -27,11 +29,22 @@ type Outcome struct {
 	Containers        []Container
 
 	token string
+	given bool // the instance has a certificate of another authority
 }
 
 // Settings are how a client reaches exactly this instance. They hold the deployer's token.
 func (o Outcome) Settings() client.Settings {
-	return client.Settings{URL: o.URL, CA: []byte(o.CACert), Token: o.token, Context: o.Context}
+	return client.Settings{URL: o.URL, CA: []byte(o.CACert), ServerName: pki.ControlName, Token: o.token, Context: o.Context}
+}
+
+// serverName is the name by which the instance has a certificate of its own authority: the
+// host's, unless a certificate was given for that, or the instance does not know its host.
+func (o Outcome) serverName() string {
+	u, err := url.Parse(o.URL)
+	if err == nil && u.Hostname() == "localhost" && !o.given {
+		return ""
+	}
+	return pki.ControlName
 }
 
 // Container is one container of the instance.
@@ -62,7 +75,7 @@ func (d *Deployer) files(context string) (files, error) {
 }
 
 func (f files) keepContext(o *Outcome) error {
-	return client.SaveContextIn(f.config, f.context, client.Context{URL: o.URL, CA: o.CACert, Token: o.token})
+	return client.SaveContextIn(f.config, f.context, client.Context{URL: o.URL, CA: o.CACert, Token: o.token, ServerName: o.serverName()})
 }
 
 func (f files) keepAuthority(o *Outcome) error {
