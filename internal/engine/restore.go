@@ -60,7 +60,7 @@ func (e *Engine) Restore(ctx context.Context, a *Archive, o RestoreOptions) (Res
 		return Restored{}, spec.Errorf(spec.Conflict, "cannot restore instance %q: there is one, or volumes of one, on this engine", p.Instance.Name).
 			WithHint("--replace puts the backup in its place, and keeps a backup of what is there; or give another name by --instance")
 	}
-	if p.desired.Image.ID == "" {
+	if p.desired.Image.Missing || p.desired.Image.ID == "" {
 		if err := e.fetchImage(ctx, p); err != nil {
 			return Restored{}, err
 		}
