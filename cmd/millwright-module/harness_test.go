@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -72,6 +71,8 @@ func TestMain(m *testing.M) {
 type plant struct {
 	t          *testing.T
 	dir        string
+	docker     string         // address of an engine, where there is one
+	options    map[string]any // of an instance on it
 	url, token string
 	password   string // of admin
 	inventory  string
@@ -82,6 +83,15 @@ type plant struct {
 // newPlant starts an instance, which ends with the test.
 func newPlant(t *testing.T) *plant {
 	t.Helper()
+	p := newController(t)
+	g, token := startInstance(t, gateway.Options{})
+	p.url, p.token = g.URL(), token
+	return p
+}
+
+// newController is a folder from which playbooks are run, without any instance.
+func newController(t *testing.T) *plant {
+	t.Helper()
 	testneed.Program(t, "ansible-playbook")
 	testneed.Program(t, "ansible-galaxy")
 	built.once.Do(func() { built.install(buildRoot) })
@@ -89,8 +99,6 @@ func newPlant(t *testing.T) *plant {
 		t.Fatal(built.err)
 	}
 	p := &plant{t: t, dir: t.TempDir(), password: adminPassword}
-	g, token := startInstance(t, gateway.Options{})
-	p.url, p.token = g.URL(), token
 	p.prepare()
 	return p
 }
@@ -163,8 +171,10 @@ type outcome struct {
 func (p *plant) run(playbook string, flags ...string) (outcomes []outcome, printed string, err error) {
 	p.t.Helper()
 	p.write("inventory", p.inventory)
-	variables := map[string]string{"api_url": p.url, "api_token": p.token, "admin_password": p.password, "target_dir": p.dir}
-	maps.Copy(variables, p.variables)
+	variables := map[string]any{"api_url": p.url, "api_token": p.token, "admin_password": p.password, "target_dir": p.dir, "options": p.options}
+	for name, value := range p.variables {
+		variables[name] = value
+	}
 	text, err := json.Marshal(variables)
 	if err != nil {
 		p.t.Fatal(err)

@@ -19,7 +19,7 @@ type arguments map[string]any
 // of Ansible's own modules. The warnings are for the user to see.
 func (m *Module) check(given map[string]any) (args arguments, warnings []string, err error) {
 	options := m.options()
-	args, warnings, err = checkOptions(m, "", options, given)
+	args, warnings, err = checkOptions(m, "", options, m.accepted(given))
 	if err != nil {
 		return nil, warnings, err
 	}
@@ -57,11 +57,15 @@ func checkOptions(m *Module, place string, options []Option, given map[string]an
 		for _, name := range append([]string{o.Name}, o.Aliases...) {
 			v, ok := given[name]
 			taken[name] = true
-			if !ok || v == nil { // null is how a template leaves an option out
+			if !ok || v == nil && !o.Nullable { // null is how a template leaves an option out
 				continue
 			}
 			if _, twice := args[o.Name]; twice {
 				warnings = append(warnings, fmt.Sprintf("Both option %s and its alias %s are set.", o.Name, name))
+				continue
+			}
+			if v == nil {
+				args[o.Name] = nil
 				continue
 			}
 			value, more, err := checkValue(m, place, o, v)
@@ -120,6 +124,9 @@ func checkValue(m *Module, place string, o Option, v any) (value any, warnings [
 	case []any:
 		return checkElements(m, place, o, x)
 	case map[string]any:
+		if o.Each != nil {
+			return checkEach(m, place+o.Name+".", *o.Each, x)
+		}
 		if len(o.Options) == 0 {
 			return x, nil, nil
 		}
@@ -140,6 +147,24 @@ func checkElements(m *Module, place string, o Option, list []any) (value any, wa
 			return nil, warnings, err
 		}
 		out = append(out, checked)
+	}
+	return out, warnings, nil
+}
+
+// checkEach checks the values of a dict with any keys. One that is null is not given.
+func checkEach(m *Module, place string, each Option, given map[string]any) (value any, warnings []string, err error) {
+	out := map[string]any{}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if given[name] == nil {
+			continue
+		}
+		each.Name = name
+		checked, more, err := checkValue(m, place, each, given[name])
+		warnings = append(warnings, more...)
+		if err != nil {
+			return nil, warnings, err
+		}
+		out[name] = checked
 	}
 	return out, warnings, nil
 }

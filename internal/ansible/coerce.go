@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -16,13 +18,15 @@ import (
 
 // coerce turns a value into the option's type as Ansible's own modules do: "k=v" arguments
 // and templates give text where a number or a list is meant, and the other way round. What
-// is returned is string, bool, int64, []any or map[string]any.
+// is returned is string, bool, int64, float64, []any or map[string]any.
 func coerce(v any, t Type) (any, error) {
 	switch t {
 	case Bool:
 		return toBool(v)
 	case Int:
 		return toInt(v)
+	case Real:
+		return toReal(v)
 	case List:
 		return toList(v)
 	case Dict:
@@ -88,6 +92,21 @@ func toInt(v any) (int64, error) {
 		return 0, conversionError(v, Int)
 	}
 	return exact.Num().Int64(), nil
+}
+
+func toReal(v any) (float64, error) {
+	text := ""
+	switch x := v.(type) {
+	case string:
+		text = strings.TrimSpace(x)
+	case json.Number:
+		text = x.String()
+	}
+	number, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsInf(number, 0) || math.IsNaN(number) {
+		return 0, conversionError(v, Real)
+	}
+	return number, nil
 }
 
 func toList(v any) ([]any, error) {

@@ -43,11 +43,15 @@ func connectionOptions() []Option {
 func changeOptions() []Option {
 	return []Option{
 		{Name: "adopt", Type: Bool, Default: false, Doc: []string{"Take the object over if a stack owns it. Else a difference is an error."}},
-		{
-			Name: "max_disturbance", Type: Str,
-			Choices: []string{"none", "endpoint", "connection", "container", "service", "instance"},
-			Doc:     []string{"Fail, before anything is changed, if the change would disturb more than this."},
-		},
+		maxDisturbance(),
+	}
+}
+
+func maxDisturbance() Option {
+	return Option{
+		Name: "max_disturbance", Type: Str,
+		Choices: []string{"none", "endpoint", "connection", "container", "service", "instance"},
+		Doc:     []string{"Fail, before anything is changed, if the change would disturb more than this."},
 	}
 }
 
@@ -113,8 +117,13 @@ func (t *task) disconnect(ctx context.Context) {
 	}
 }
 
-// ask bounds one question to the instance.
+// ask bounds one question to the instance. One that is not there yet holds nothing of what is
+// asked for.
 func ask[V any](ctx context.Context, t *task, question func(context.Context) (V, error)) (V, error) {
+	if t.empty {
+		var nothing V
+		return nothing, spec.Errorf(spec.NotFound, "an earlier task would make the instance: it holds nothing yet")
+	}
 	ctx, cancel := context.WithTimeout(ctx, t.args.seconds("timeout"))
 	defer cancel()
 	return question(ctx)
@@ -122,5 +131,8 @@ func ask[V any](ctx context.Context, t *task, question func(context.Context) (V,
 
 // planned asks what the request would change.
 func (t *task) planned(ctx context.Context, r plan.Request) (*plan.Plan, error) {
+	if t.empty {
+		return planEmpty(r)
+	}
 	return ask(ctx, t, func(ctx context.Context) (*plan.Plan, error) { return t.client.Plan(ctx, r) })
 }

@@ -2,6 +2,7 @@ package ansible
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -32,8 +33,8 @@ func diffOf(p plan.Plan) (map[string]any, error) {
 		if s.Symbol != plan.Delete {
 			after[s.Address] = to
 		}
-		if len(s.Changes) == 0 && s.Symbol != plan.Create && s.Symbol != plan.Delete {
-			to["cause"] = s.Cause
+		if s.Symbol != plan.Create && s.Symbol != plan.Delete && reflect.DeepEqual(from, to) {
+			to["cause"] = s.Cause // what is done leaves it as it was
 		}
 	}
 	beforeText, err := document(before)

@@ -76,3 +76,24 @@ func (s secrets) maskText(text string) string {
 	}
 	return text
 }
+
+// replaced returns v, of JSON's types, with other words in its texts.
+func replaced(v any, words *strings.Replacer) any {
+	switch x := v.(type) {
+	case string:
+		return words.Replace(x)
+	case []any:
+		out := make([]any, 0, len(x))
+		for _, e := range x {
+			out = append(out, replaced(e, words))
+		}
+		return out
+	case map[string]any:
+		out := make(map[string]any, len(x))
+		for k, e := range x {
+			out[k] = replaced(e, words)
+		}
+		return out
+	}
+	return v
+}

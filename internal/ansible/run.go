@@ -29,6 +29,18 @@ const (
 	keyFiles = "_ansible_millwright_files"
 	// keyEnvironment holds the task's environment, which thus is in no command line.
 	keyEnvironment = "_ansible_millwright_environment"
+	// keyPlaybook is the playbook's folder, where the target is the controller itself.
+	keyPlaybook = "_ansible_millwright_playbook_dir"
+	// keyArchive says where an image archive of the controller is.
+	keyArchive = "_ansible_millwright_archive"
+	// keyExpected lists the instances that earlier tasks would bring up, in check mode.
+	keyExpected = "_ansible_millwright_expected"
+)
+
+// The keys of a result that are for the action plugin alone.
+const (
+	resultNeeds    = "millwright_needs"
+	resultExpected = "millwright_expected"
 )
 
 // Call is one run of a module.
@@ -44,6 +56,7 @@ type Call struct {
 type task struct {
 	call     Call
 	module   *Module
+	given    map[string]any // with the keys of Ansible's own
 	args     arguments
 	files    map[string]file
 	check    bool
@@ -53,7 +66,9 @@ type task struct {
 	result   map[string]any
 	warnings []string
 	expected []string // addresses of what earlier tasks would make, in check mode
+	empty    bool     // the instance would be made by an earlier task: it holds nothing yet
 	secrets  secrets
+	renamed  []string // texts of the result and what stands there instead, in turn
 }
 
 // file is one that was read on the controller.
@@ -118,11 +133,26 @@ func (t *task) run(ctx context.Context) error {
 	t.result["invocation"] = map[string]any{"module_args": shown(t.module.options(), args)}
 	if t.module.Connection {
 		defer t.disconnect(ctx)
-		if err := t.connect(ctx); err != nil {
+		planned, err := t.reach(ctx)
+		if err != nil || !planned {
 			return err
 		}
 	}
 	return t.module.run(ctx, t)
+}
+
+// reach connects to the instance. In check mode an earlier task may be what would bring it up:
+// then there is nothing to connect to, and, where it holds data, nothing to plan against.
+func (t *task) reach(ctx context.Context) (planned bool, err error) {
+	e, ok, err := t.expectation()
+	if err != nil || !ok {
+		return true, errors.Join(err, t.connect(ctx))
+	}
+	if !e.New {
+		t.warn(fmt.Sprintf("cannot plan this: an earlier task would start instance %q, and what it holds is known only then", e.Name))
+	}
+	t.empty = true
+	return e.New || t.module.ReadOnly, t.checkTimes()
 }
 
 // read decodes what Ansible gives, finds the module, and notes the secrets before anything
@@ -144,17 +174,25 @@ func (t *task) read() (map[string]any, error) {
 		return nil, spec.Errorf(spec.Invalid, "cannot run module %q: this program holds %s", name, strings.Join(names(), ", ")).
 			WithHint("it is run by the action plugins of the collection %s", Collection)
 	}
-	t.module = module
-	for _, o := range module.options() {
+	t.module, t.given = module, given
+	t.noteSecret(module.options(), given)
+	t.check, t.diff = given[keyCheck] == true, given[keyDiff] == true
+	t.files, err = filesOf(given[keyFiles])
+	return given, err
+}
+
+// noteSecret has what is given for the options that are secret masked.
+func (t *task) noteSecret(options []Option, given map[string]any) {
+	for _, o := range options {
 		for _, name := range append([]string{o.Name}, o.Aliases...) {
 			if o.NoLog {
 				t.secrets.add(given[name])
 			}
+			if inner, err := toDict(given[name]); err == nil { // else it is refused
+				t.noteSecret(o.Options, inner)
+			}
 		}
 	}
-	t.check, t.diff = given[keyCheck] == true, given[keyDiff] == true
-	t.files, err = filesOf(given[keyFiles])
-	return given, err
 }
 
 // setEnvironment sets the variables that the task gives, for this process.
@@ -224,6 +262,9 @@ func shown(options []Option, args arguments) map[string]any {
 		default:
 			all[o.Name] = v
 		}
+		if inner, ok := v.(map[string]any); ok && len(o.Options) > 0 {
+			all[o.Name] = shown(o.Options, inner)
+		}
 	}
 	return all
 }
@@ -237,7 +278,7 @@ func (t *task) finished() map[string]any {
 	if err != nil {
 		return map[string]any{"failed": true, "changed": t.result["changed"], "msg": err.Error()}
 	}
-	return t.secrets.ordered().mask(result).(map[string]any)
+	return t.secrets.ordered().mask(replaced(result, strings.NewReplacer(t.renamed...))).(map[string]any)
 }
 
 // options are the API's and the command line's words for what has another name in a task.

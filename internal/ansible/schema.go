@@ -1,6 +1,9 @@
 package ansible
 
-import "context"
+import (
+	"context"
+	"maps"
+)
 
 // Type of an option's or return value, in Ansible's words.
 type Type string
@@ -10,6 +13,7 @@ const (
 	Str  Type = "str"
 	Bool Type = "bool"
 	Int  Type = "int"
+	Real Type = "float"
 	Path Type = "path"
 	List Type = "list"
 	Dict Type = "dict"
@@ -21,10 +25,13 @@ type Option struct {
 	Type     Type
 	Elements Type     // of a list
 	Options  []Option // of a dict, or of the dicts in a list; none: any keys
+	Each     *Option  // of a dict with any keys: what each value is; nil: anything
 	Default  any      // nil: none
 	Choices  []string
 	Aliases  []string
 	Required bool
+	// Nullable marks an option for which null is a value, not a way to leave it out.
+	Nullable bool
 	// NoLog marks a secret: it is masked wherever it turns up in the result.
 	NoLog bool
 	// Hidden is shown in the invocation by its size alone: it may hold secrets that are
@@ -56,7 +63,8 @@ type Module struct {
 	Short       string
 	Description []string
 	Options     []Option
-	// Connection adds the options that say which instance is meant, and how to log in there.
+	// Connection adds the options that say which instance is meant, and how to log in there. A
+	// module without them ignores them, for they may come from the defaults of a group.
 	Connection        bool
 	MutuallyExclusive [][]string
 	RequiredIf        []RequiredIf
@@ -71,7 +79,7 @@ type Module struct {
 
 // Modules lists the modules, in the order of their names.
 func Modules() []*Module {
-	return []*Module{roleModule(), serviceModule(), serviceInfoModule(), userModule()}
+	return []*Module{instanceModule(), instanceInfoModule(), roleModule(), serviceModule(), serviceInfoModule(), userModule()}
 }
 
 // moduleNamed finds a module by its name or by a qualified one.
@@ -94,6 +102,26 @@ func (m *Module) options() []Option {
 		shared = append(shared, changeOptions()...)
 	}
 	return append(append([]Option{}, m.Options...), shared...)
+}
+
+// accepted is what is given without the options of a connection that the module does not have.
+func (m *Module) accepted(given map[string]any) map[string]any {
+	if m.Connection {
+		return given
+	}
+	own := map[string]bool{}
+	for _, o := range m.Options {
+		own[o.Name] = true
+	}
+	rest := maps.Clone(given)
+	for _, o := range append(connectionOptions(), changeOptions()...) {
+		for _, name := range append([]string{o.Name}, o.Aliases...) {
+			if !own[name] {
+				delete(rest, name)
+			}
+		}
+	}
+	return rest
 }
 
 // exclusive are the groups of options of which one may be given.

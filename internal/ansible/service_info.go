@@ -57,16 +57,19 @@ func runServiceInfo(ctx context.Context, t *task) error {
 		"connections": t.client.Connections(), "endpoints": t.client.Endpoints(), "mappings": t.client.Mappings(),
 	} {
 		list, err := ask(ctx, t, func(ctx context.Context) ([]spec.ResourceStatus, error) { return statuses.List(ctx, query) })
-		if err != nil {
+		if err != nil && !t.empty {
 			return err
 		}
-		t.result[name] = list
+		t.result[name] = append([]spec.ResourceStatus{}, list...)
 	}
 	return nil
 }
 
 // services reads one service or all, without the text of their files.
 func (t *task) services(ctx context.Context, id string) ([]spec.ServiceView, error) {
+	if t.empty {
+		return []spec.ServiceView{}, nil
+	}
 	list, err := ask(ctx, t, func(ctx context.Context) ([]spec.ServiceView, error) {
 		if id == "" {
 			return t.client.Services().List(ctx, nil)

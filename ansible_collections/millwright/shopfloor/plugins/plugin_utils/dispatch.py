@@ -28,6 +28,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.unsafe_proxy import wrap_var
 from ansible.vars.clean import remove_internal_keys
+from ansible_collections.millwright.shopfloor.plugins.plugin_utils import expected
 
 COLLECTION = "millwright.shopfloor"
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -112,11 +113,17 @@ class Dispatch(ActionBase):
         files = self._read_files(args)
         if files:
             args["_ansible_millwright_files"] = files
+        if self._task.check_mode:
+            args["_ansible_millwright_expected"] = expected.notes(expected.target(self._connection, self._play_context))
+        return self._call(args, task_vars, self._task.async_val)
+
+    def _call(self, args, task_vars, background=0):
+        """Runs the binary once; in the background for that many seconds at most."""
         data = None
-        if self._can_stream():
+        if not background and self._can_stream():
             data = self._run_cached(args, task_vars)
         if data is None:
-            data = self._run_sent(args, task_vars)
+            data = self._run_sent(args, task_vars, background)
         return data
 
     def _read_files(self, args):
@@ -147,11 +154,7 @@ class Dispatch(ActionBase):
     def _can_stream(self):
         """Whether the binary can be given its arguments on standard input."""
         become = self._connection.become
-        return (
-            not self._task.async_val
-            and getattr(self._connection, "has_pipelining", False)
-            and (become is None or become.name != "su")
-        )
+        return getattr(self._connection, "has_pipelining", False) and (become is None or become.name != "su")
 
     def _folder_name(self, task_vars):
         return to_text(self._templar.template(task_vars.get("millwright_cache_dir") or "~/.ansible/millwright"))
@@ -253,14 +256,14 @@ class Dispatch(ActionBase):
         )
         return False
 
-    def _run_sent(self, args, task_vars):
+    def _run_sent(self, args, task_vars, background):
         """Runs the binary as Ansible runs any: sent for this task, its arguments in a file."""
         answer = self._low_level_execute_command("uname -sm", sudoable=False)
         lines = [line.strip() for line in to_text(answer["stdout"]).splitlines() if line.strip() in PLATFORMS]
         platform = PLATFORMS[lines[-1]] if lines else None
         if platform not in checksums():
             raise Refused(self._unknown(to_text(answer["stdout"]).strip()))
-        wrap_async = self._task.async_val and not self._connection.has_native_async
+        wrap_async = background and not self._connection.has_native_async
         return self._execute_module(
             module_name="%s.%s.%s" % (COLLECTION, platform, self.MODULE),
             module_args=args,
