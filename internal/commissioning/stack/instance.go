@@ -41,7 +41,7 @@ type instance struct {
 	Wait           bool              `json:"wait,omitempty" doc:"Whether to wait until all is healthy; needed where the stack declares more than the instance. Default: true."`
 	WaitTimeout    int               `json:"wait_timeout,omitempty" minimum:"1" maximum:"86400" unit:"s" doc:"How long to wait. Default: 300."`
 	DeleteVolumes  bool              `json:"delete_volumes,omitempty" doc:"Whether volumes go with what they belong to."`
-	DockerHost     string            `json:"docker_host,omitempty" minLength:"1" doc:"The engine: unix://PATH or tcp://HOST:PORT. Default: as docker finds it."`
+	DockerHost     string            `json:"docker_host,omitempty" minLength:"1" doc:"The engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST. Default: as docker finds it."`
 	License        any               `json:"license,omitempty" doc:"Accepted, ignored." format:"elsewhere"`
 }
 
@@ -103,6 +103,9 @@ func (p *parser) instance(tree any) *Instance {
 	return i
 }
 
+// firstAdmin is the user whose password an instance may be given.
+const firstAdmin = "admin"
+
 // reachable refuses an instance that what else is declared could not be applied to.
 func (p *parser) reachable(s *Stack) {
 	if s.Instance == nil || len(s.Roles)+len(s.Users)+len(s.Services) == 0 {
@@ -110,7 +113,7 @@ func (p *parser) reachable(s *Stack) {
 	}
 	const hint = "or declare them in a file of their own"
 	for i, u := range s.Users {
-		if u.Username == spec.RoleAdmin && s.Instance.gives("admin_password") && (u.Password != nil || u.PasswordEnv+u.PasswordFile != "") {
+		if u.Username == firstAdmin && s.Instance.gives("admin_password") && (u.Password != nil || u.PasswordEnv+u.PasswordFile != "") {
 			p.fail("contradiction", "remove one of them", "the password of user \"admin\" is instance.admin_password", "users", i, "password")
 		}
 	}
