@@ -54,16 +54,26 @@ func (e *Engine) AdminPassword(ctx context.Context, instance string) (string, er
 
 // URL is where the API of an instance is, or will be, for a program on this host; empty: the
 // instance publishes no https.
-func (e *Engine) URL(i spec.Instance) string { return url(i, cmp.Or(e.Remote(), "localhost")) }
+func (e *Engine) URL(i spec.Instance) string {
+	if e.local {
+		return url(i, "localhost", false)
+	}
+	return url(i, cmp.Or(i.Hostname, e.at), i.Hostname != "")
+}
 
-// url takes the engine's host for an address that stands for every one of its own.
-func url(i spec.Instance, engine string) string {
+// url takes the engine's host for an address that stands for every one of its own, and a host that
+// is named for every one that others can reach. What only that host can reach is at localhost there,
+// and through a tunnel here.
+func url(i spec.Instance, engine string, named bool) string {
 	address, number, err := i.Ports[spec.PortHTTPS].Split()
 	if err != nil {
 		return ""
 	}
 	host := address
-	if ip := net.ParseIP(address); ip == nil || ip.IsUnspecified() || ip.IsLoopback() {
+	switch ip := net.ParseIP(address); {
+	case ip != nil && ip.IsLoopback():
+		host = "localhost"
+	case ip == nil || ip.IsUnspecified() || named:
 		host = engine
 	}
 	if number != 443 {

@@ -7,6 +7,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -27,13 +28,15 @@ type Engine struct {
 	api   *client.Client
 	log   *slog.Logger
 	host  string
-	local bool // its file system and network are this process's
+	local bool       // its file system and network are this process's
+	ssh   *sshDialer // what it is reached by; nil: directly
+	at    string     // name or address of the host of an engine that is not local
 }
 
 // Options say which engine.
 type Options struct {
-	// Host is unix://, tcp:// (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH as docker has
-	// them), or empty: DOCKER_HOST, the system's socket, or the user's own.
+	// Host is unix://, ssh://, tcp:// (over TLS with the certificates in DOCKER_CERT_PATH), or
+	// empty: DOCKER_HOST, the system's socket, or the user's own.
 	Host   string
 	Getenv func(string) string
 	Log    *slog.Logger
@@ -42,25 +45,46 @@ type Options struct {
 // Open connects and makes sure that the engine answers. Errors are of kind unavailable (no
 // engine), forbidden (no permission) or invalid (not an address), and say what to do.
 func Open(ctx context.Context, o Options) (*Engine, error) {
-	host := findHost(o)
-	u, err := neturl.Parse(host)
-	if err != nil || u.Scheme != "unix" && u.Scheme != "tcp" && u.Scheme != "npipe" {
-		return nil, spec.Errorf(spec.Invalid, "cannot use docker_host %q: it is unix://PATH or tcp://HOST:PORT", host)
-	}
-	options := []client.Opt{client.WithHost(host), client.WithAPIVersionNegotiation()}
-	if dir := o.Getenv("DOCKER_CERT_PATH"); dir != "" && u.Scheme == "tcp" {
-		options = append(options, client.WithTLSClientConfig(
-			filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
-	}
-	api, err := client.NewClientWithOpts(options...)
+	e := &Engine{log: o.Log, host: findHost(o)}
+	options, err := e.options(ctx, o)
 	if err != nil {
-		return nil, spec.Errorf(spec.Invalid, "cannot use docker_host %q: %w", host, err)
+		return nil, err
 	}
-	e := &Engine{api: api, log: o.Log, host: host, local: u.Scheme != "tcp"}
-	if _, err := api.Ping(ctx); err != nil {
-		return nil, errors.Join(e.unreachable(err), api.Close())
+	if e.api, err = client.NewClientWithOpts(append(options, client.WithAPIVersionNegotiation())...); err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot use docker_host %q: %w", e.host, err)
+	}
+	if _, err := e.api.Ping(ctx); err != nil {
+		return nil, errors.Join(e.unreachable(err), e.api.Close())
 	}
 	return e, nil
+}
+
+// options are those of the engine's client, by the kind of address.
+func (e *Engine) options(ctx context.Context, o Options) (_ []client.Opt, err error) {
+	u, err := neturl.Parse(e.host)
+	if err != nil {
+		return nil, spec.Errorf(spec.Invalid, "cannot use docker_host: it is unix://PATH, %s or tcp://HOST:PORT", sshForm)
+	}
+	options := []client.Opt{client.WithHost(e.host)}
+	switch u.Scheme {
+	case "unix", "npipe":
+		e.local = true
+		return options, nil
+	case "ssh":
+		if e.ssh, err = newSSHDialer(u); err != nil {
+			return nil, err
+		}
+		e.at = cmp.Or(e.ssh.hostname(ctx), u.Hostname())
+		return e.ssh.options(), nil
+	case "tcp":
+		e.at = u.Hostname()
+		if dir := o.Getenv("DOCKER_CERT_PATH"); dir != "" {
+			options = append(options, client.WithTLSClientConfig(
+				filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")))
+		}
+		return options, nil
+	}
+	return nil, spec.Errorf(spec.Invalid, "cannot use docker_host %q: it is unix://PATH, %s or tcp://HOST:PORT", u.Redacted(), sshForm)
 }
 
 // Close ends the connection.
@@ -89,6 +113,8 @@ func findHost(o Options) string {
 func (e *Engine) unreachable(err error) error {
 	path := strings.TrimPrefix(e.host, "unix://")
 	switch {
+	case e.ssh != nil:
+		return e.ssh.unreachable(e.host, err)
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "permission denied"):
 		return spec.Errorf(spec.Forbidden, "cannot use the Docker engine at %s: permission denied", e.host).
 			WithHint("run as root (in a playbook: become: true), or add the user to the group docker and log in again")

@@ -15,7 +15,7 @@ const remotePatience = time.Second
 // remoteListener finds out whether something answers at a port of the engine's host. What only
 // that host can see it does not.
 func (e *Engine) remoteListener(ctx context.Context, address string, number uint16) string {
-	host := e.Remote()
+	host := e.at
 	if ip, err := netip.ParseAddr(address); err == nil && !ip.IsUnspecified() {
 		if ip.IsLoopback() {
 			return ""
@@ -31,4 +31,13 @@ func (e *Engine) remoteListener(ctx context.Context, address string, number uint
 		e.log.Debug("cannot close a connection", "error", err)
 	}
 	return "something that answers at " + target
+}
+
+// reachedBy is the name of the engine's host for the server's certificate; empty for this one. The
+// instance remembers it, so that whoever comes by another name does not change it.
+func (e *Engine) reachedBy() string {
+	if ip, err := netip.ParseAddr(e.at); e.at == "localhost" || err == nil && ip.IsLoopback() {
+		return "" // named anyway
+	}
+	return e.at
 }

@@ -50,7 +50,7 @@ func (e *Engine) planFrom(ctx context.Context, given spec.Instance, defaults spe
 		}
 	}
 	if !e.local {
-		defaults.InstallPath = ""
+		defaults.InstallPath, defaults.Hostname = "", e.reachedBy()
 	}
 	name := given.Name
 	if name == "" {
@@ -135,6 +135,7 @@ func (e *Engine) lastDeployment(p *Pass, defaults spec.InstanceDefaults) (*plan.
 	if p.actual.Spec == nil {
 		return nil, nil
 	}
+	defaults.Hostname = ""
 	settled, err := (spec.Instance{Name: p.Instance.Name}).Over(p.actual.Spec, defaults)
 	if err != nil {
 		return nil, nil //nolint:nilerr // another release's settings, which this one refuses: their causes are not known

@@ -139,7 +139,7 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		"unix://" + dir + "/none.sock": {spec.Unavailable, "cannot find a Docker engine"},
 		"unix://" + dead:               {spec.Unavailable, "nothing answers"},
-		"docker.example":               {spec.Invalid, "unix://PATH or tcp://HOST:PORT"},
+		"docker.example":               {spec.Invalid, "it is unix://PATH, ssh://"},
 		"tcp://127.0.0.1:1":            {spec.Unavailable, "cannot reach the Docker engine"},
 	} {
 		_, err := Open(t.Context(), Options{Host: host, Getenv: func(string) string { return "" }, Log: slog.New(slog.DiscardHandler)})

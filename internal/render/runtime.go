@@ -2,6 +2,7 @@ package render
 
 import (
 	"maps"
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -58,11 +59,22 @@ func redirect(i spec.Instance) []string {
 	return []string{"--listen-http-redirect=" + listen(targetHTTP), "--public-https-port=" + strconv.Itoa(int(public))}
 }
 
-// certificate names the given certificate, else the further name of the one that is made.
+// certificate names the given certificate, else the further names of the one that is made: the
+// host's, and the addresses of the host that are listened on.
 func certificate(i spec.Instance) []string {
 	var args []string
-	if i.Hostname != "" {
-		args = append(args, "--hostname="+i.Hostname)
+	names := []string{i.Hostname}
+	for _, port := range []string{spec.PortHTTPS, spec.PortMQTTS} {
+		address, _, err := i.Ports[port].Split()
+		ip, noAddress := netip.ParseAddr(address)
+		if err == nil && noAddress == nil && !ip.IsUnspecified() && !ip.IsLoopback() {
+			names = append(names, address)
+		}
+	}
+	for n, name := range names {
+		if name != "" && !slices.Contains(names[:n], name) {
+			args = append(args, "--hostname="+name)
+		}
 	}
 	if i.Certificate != "" {
 		args = append(args, "--tls-certificate="+secret(SecretCertificate), "--tls-key="+secret(SecretPrivateKey))

@@ -16,6 +16,7 @@ type InstanceDefaults struct {
 	Version     string // of the program that applies
 	InstallPath string
 	Timezone    string // of the host
+	Hostname    string // of an engine's host that is not this one; what cannot be a hostname counts for nothing
 }
 
 // defaultImage is the image without its tag.
@@ -31,6 +32,9 @@ func (i Instance) Over(last *Instance, d InstanceDefaults) (Instance, error) {
 	below := Instance{
 		Name: DefaultInstance, InstallPath: d.InstallPath, Version: d.Version, Image: defaultImage, Pull: PullMissing,
 		Ports: defaultPorts(), Timezone: cmp.Or(d.Timezone, "UTC"),
+	}
+	if isHost(d.Hostname) {
+		below.Hostname = d.Hostname
 	}
 	if last != nil {
 		below = last.over(below)
