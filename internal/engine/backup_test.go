@@ -78,7 +78,7 @@ func (p *plant) tryRestore(a *Archive, replace bool) (Restored, error) {
 	})
 }
 
-func openArchive(t *testing.T, file string) *Archive {
+func openArchive(t testing.TB, file string) *Archive {
 	t.Helper()
 	a, err := OpenBackup(file)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestForeignCompose(t *testing.T) {
 }
 
 // composeOf runs docker compose on what was deployed. It fails on an error, and where `config` warns.
-func composeOf(t *testing.T, p *plant, host string) func(...string) string {
+func composeOf(t testing.TB, p *plant, host string) func(...string) string {
 	t.Helper()
 	program := testneed.Compose(t)
 	return func(args ...string) string {

@@ -25,7 +25,7 @@ import (
 
 // plant is an engine with images of a stand-in for the runtime, and one instance on it.
 type plant struct {
-	t      *testing.T
+	t      testing.TB
 	engine *Engine
 	given  spec.Instance
 	dir    string
@@ -34,7 +34,7 @@ type plant struct {
 const testImage = "millwright-test/standin"
 
 // open connects to a Docker engine of the test's own or the system's.
-func open(t *testing.T, host string) *Engine {
+func open(t testing.TB, host string) *Engine {
 	t.Helper()
 	e, err := Open(t.Context(), Options{Host: host, Getenv: func(string) string { return "" }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -45,7 +45,7 @@ func open(t *testing.T, host string) *Engine {
 }
 
 // archive writes an image of the stand-in; mode is well, sick or crash.
-func archive(t *testing.T, dir, tag, mode, arch string) string {
+func archive(t testing.TB, dir, tag, mode, arch string) string {
 	t.Helper()
 	program := filepath.Join(dir, "standin-"+mode)
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w -X main.mode="+mode, "-o", program, "./testdata/standin")
@@ -73,7 +73,7 @@ func archive(t *testing.T, dir, tag, mode, arch string) string {
 }
 
 // newPlant declares an instance of its own name and ports, and removes it at the end.
-func newPlant(t *testing.T, e *Engine, archive string) *plant {
+func newPlant(t testing.TB, e *Engine, archive string) *plant {
 	t.Helper()
 	p := &plant{t: t, engine: e, dir: t.TempDir()}
 	p.given = spec.Instance{
@@ -99,7 +99,7 @@ func testDefaults() spec.InstanceDefaults {
 	return spec.InstanceDefaults{Version: "1.0.0", Timezone: "UTC"}
 }
 
-func freePort(t *testing.T) spec.Port {
+func freePort(t testing.TB) spec.Port {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -178,7 +178,7 @@ func (p *plant) kept(before map[string]string, changed ...string) {
 }
 
 // has fails unless the text holds each line.
-func has(t *testing.T, text string, lines ...string) {
+func has(t testing.TB, text string, lines ...string) {
 	t.Helper()
 	for _, l := range lines {
 		if !strings.Contains(text, l) {

@@ -181,9 +181,7 @@ func (a *application) putBack(ctx context.Context, why error) (parts []string, e
 	var names []string
 	for _, c := range up {
 		names = append(names, c.Name)
-		if c.Running || c.Interrupted != "" {
-			failed = errors.Join(failed, a.startAgain(ctx, c))
-		}
+		failed = errors.Join(failed, a.startAgain(ctx, c)) // it is to run, even if it did not
 	}
 	if failed != nil {
 		return parts, errors.Join(why, spec.Errorf(spec.Unavailable, "and cannot put everything back: %w", failed).
@@ -246,7 +244,6 @@ func (o *observation) settle(name string, found []interrupted) {
 	switch {
 	case own != nil && previous != nil && !own.healthy:
 		own.Interrupted = "an interrupted pass has not seen it healthy"
-		previous.Interrupted = own.Interrupted
 		o.setAside[own.Part] = previous.Container
 	case own == nil && previous != nil:
 		own = previous

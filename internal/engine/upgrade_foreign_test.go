@@ -43,7 +43,7 @@ const patience = 60 * time.Second
 const realImage = "millwright/millwright"
 
 // build links a static program.
-func build(t *testing.T, program, pkg, flags string) {
+func build(t testing.TB, program, pkg, flags string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w "+flags, "-o", program, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -53,7 +53,7 @@ func build(t *testing.T, program, pkg, flags string) {
 }
 
 // pack writes an image of a program as an archive.
-func pack(t *testing.T, file, reference, arch, program string) string {
+func pack(t testing.TB, file, reference, arch, program string) string {
 	t.Helper()
 	binary, err := os.ReadFile(program)
 	if err != nil {
@@ -74,7 +74,7 @@ func pack(t *testing.T, file, reference, arch, program string) string {
 }
 
 // runtimeArchive writes the real image, as `make image` does.
-func runtimeArchive(t *testing.T, dir, version string) string {
+func runtimeArchive(t testing.TB, dir, version string) string {
 	t.Helper()
 	program := filepath.Join(dir, "runtime-"+version)
 	build(t, program, "../../cmd/millwright-runtime", "-X main.version="+version)
@@ -252,14 +252,14 @@ func (g *gateway) login(ctx context.Context, id string, receive func(*paho.Publi
 	return m
 }
 
-func subscribe(t *testing.T, m *autopaho.ConnectionManager, filter string) {
+func subscribe(t testing.TB, m *autopaho.ConnectionManager, filter string) {
 	t.Helper()
 	if _, err := m.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func publish(t *testing.T, m *autopaho.ConnectionManager, topic, text string, retain bool) {
+func publish(t testing.TB, m *autopaho.ConnectionManager, topic, text string, retain bool) {
 	t.Helper()
 	if _, err := m.Publish(t.Context(), &paho.Publish{Topic: topic, QoS: 1, Retain: retain, Payload: []byte(text)}); err != nil {
 		t.Fatal(err)
@@ -317,7 +317,7 @@ func (n *numbers) missing(most int) []int {
 	return list
 }
 
-func until(t *testing.T, what string, done func() error) {
+func until(t testing.TB, what string, done func() error) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -466,6 +466,7 @@ func TestForeignUpgrade(t *testing.T) {
 	g.flows(&values)
 
 	t.Run("upgrade", func(t *testing.T) {
+		g.t = t
 		before := g.identities()
 		load, order := g.traffic(publisher), watch(t, e, g.given.Name)
 		g.given.Version, g.given.ImageArchive = "1.1.0", second
@@ -509,38 +510,37 @@ func (g *gateway) store(publisher *autopaho.ConnectionManager, stored *numbers) 
 // remains fails unless the role, the user, the service, the retained message and the stored
 // session are there.
 func (g *gateway) remains(stored *numbers) {
-	g.t.Helper()
-	g.t.Run("what remains", func(t *testing.T) {
-		service, err := g.api.Services().Get(t.Context(), "press")
-		if err != nil || service.State != "enabled" {
-			t.Errorf("the service is %q, %v", service.State, err)
+	t := g.t
+	t.Helper()
+	service, err := g.api.Services().Get(t.Context(), "press")
+	if err != nil || service.State != "enabled" {
+		t.Errorf("the service is %q, %v", service.State, err)
+	}
+	user, err := g.api.Users().Get(t.Context(), "line1")
+	if err != nil || !slices.Equal(user.Roles, []string{"operators"}) {
+		t.Errorf("the user has the roles %v, %v", user.Roles, err)
+	}
+	recipe := make(chan string, 1)
+	reader := g.login(t.Context(), "reader", func(p *paho.Publish) { recipe <- string(p.Payload) })
+	subscribe(t, reader, "line/recipe")
+	select {
+	case got := <-recipe:
+		if got != "steel" {
+			t.Errorf("the retained message is %q", got)
 		}
-		user, err := g.api.Users().Get(t.Context(), "line1")
-		if err != nil || !slices.Equal(user.Roles, []string{"operators"}) {
-			t.Errorf("the user has the roles %v, %v", user.Roles, err)
+	case <-time.After(patience):
+		t.Error("the retained message is gone")
+	}
+	g.login(t.Context(), "sleeper", stored.take) // its session is resumed
+	until(t, "the stored messages", func() error {
+		if missing := stored.missing(50); len(missing) > 0 {
+			return fmt.Errorf("missing %v", missing)
 		}
-		recipe := make(chan string, 1)
-		reader := g.login(t.Context(), "reader", func(p *paho.Publish) { recipe <- string(p.Payload) })
-		subscribe(t, reader, "line/recipe")
-		select {
-		case got := <-recipe:
-			if got != "steel" {
-				t.Errorf("the retained message is %q", got)
-			}
-		case <-time.After(patience):
-			t.Error("the retained message is gone")
-		}
-		g.login(t.Context(), "sleeper", stored.take) // its session is resumed
-		until(t, "the stored messages", func() error {
-			if missing := stored.missing(50); len(missing) > 0 {
-				return fmt.Errorf("missing %v", missing)
-			}
-			return nil
-		})
-		if !slices.IsSorted(stored.list) {
-			t.Errorf("they came in the order %v", stored.list)
-		}
+		return nil
 	})
+	if !slices.IsSorted(stored.list) {
+		t.Errorf("they came in the order %v", stored.list)
+	}
 }
 
 // rollsBack upgrades to an image that ends, and to one that never becomes healthy.
