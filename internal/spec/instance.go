@@ -45,8 +45,9 @@ type Instance struct {
 	PrivateKey    *string `json:"private_key,omitempty" yaml:"private_key,omitempty"`       // PEM, secret
 	TrustedCA     string  `json:"trusted_ca,omitempty" yaml:"trusted_ca,omitempty"`         // PEM; beside the public ones
 
-	Agents   []string `json:"agents,omitzero" yaml:"agents,omitempty"` // names of further mappers
-	ReadOnly *bool    `json:"read_only,omitempty" yaml:"read_only,omitempty"`
+	Agents          []string `json:"agents,omitzero" yaml:"agents,omitempty"`                      // names of further mappers
+	AllowContainers bool     `json:"allow_containers,omitempty" yaml:"allow_containers,omitempty"` // of services; true is refused: this version runs none
+	ReadOnly        *bool    `json:"read_only,omitempty" yaml:"read_only,omitempty"`
 
 	Env        map[string]string `json:"env,omitzero" yaml:"env,omitempty"`
 	Proxy      *Proxy            `json:"proxy,omitempty" yaml:"proxy,omitempty"`

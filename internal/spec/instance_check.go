@@ -140,6 +140,10 @@ func isCertificates(text string) bool {
 }
 
 func (i Instance) checkAgents() error {
+	if i.AllowContainers {
+		return Errorf(Invalid, "cannot use allow_containers: this version runs no containers of services").
+			WithHint("leave allow_containers out; false is the default")
+	}
 	reserved := []string{PartControl, PartBroker, PartMapper, DefaultAgent, "secrets", "backup"}
 	seen := map[string]bool{}
 	for _, a := range i.Agents {

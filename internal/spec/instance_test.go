@@ -38,6 +38,7 @@ func TestInstanceRefuses(t *testing.T) {
 		`{"certificate": "x"}`:                                "both",
 		`{"certificate": "x", "private_key": "y"}`:            "PEM",
 		`{"trusted_ca": "x"}`:                                 "PEM",
+		`{"allow_containers": true}`:                          "runs no containers of services",
 		`{"agents": ["a", "a"]}`:                              `two agents "a"`,
 		`{"agents": ["broker"]}`:                              "taken",
 		`{"agents": ["A"]}`:                                   `"A"`,

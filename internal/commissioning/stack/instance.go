@@ -11,38 +11,39 @@ import (
 // instance is the form of a stack's instance: the options of the Ansible module, and of
 // spec.Instance, by the same names. What is any here is checked by instance_check.go.
 type instance struct {
-	Name           string            `json:"name,omitempty" doc:"The instance's name on its engine, and that of the compose project. Default: millwright."`
-	State          string            `json:"state,omitempty" enum:"started,stopped,restarted,absent" doc:"Default: started."`
-	InstallPath    string            `json:"install_path,omitempty" minLength:"1" doc:"Folder for docker-compose.yml and .env. Default: /opt/millwright."`
-	Version        string            `json:"version,omitempty" scalars:"true" minLength:"1" doc:"Version to run. Default: what runs; new: that of this program."`
-	AllowDowngrade bool              `json:"allow_downgrade,omitempty" doc:"Whether an older version may replace a newer one."`
-	Image          string            `json:"image,omitempty" minLength:"1" doc:"Image; without a tag, the version is the tag. Default: millwright/millwright."`
-	ImageArchive   string            `json:"image_archive,omitempty" minLength:"1" doc:"Archive of the image, loaded where the engine does not have it."`
-	Pull           string            `json:"pull,omitempty" enum:"missing,always,never" doc:"When the image is fetched from its registry. Default: missing."`
-	Registry       *registry         `json:"registry,omitempty" doc:"Where images are pulled from."`
-	Hostname       string            `json:"hostname,omitempty" minLength:"1" doc:"Further name in the server's certificate."`
-	Ports          any               `json:"ports,omitempty" doc:"https (default 443), http (80), mqtts (8883), mqtt (closed): PORT, ADDRESS:PORT, or null for closed." format:"ports"`
-	NetworkMask    string            `json:"network_mask,omitempty" minLength:"1" doc:"The containers' network, such as 172.30.0.0/24. Default: the engine chooses."`
-	AdminPassword  any               `json:"admin_password,omitempty" doc:"The admin's password. Default: one is made." format:"elsewhere"`
-	Certificate    any               `json:"certificate,omitempty" doc:"The server's certificate, PEM, with those between it and its authority. Default: of the instance's own authority." format:"elsewhere"`
-	PrivateKey     any               `json:"private_key,omitempty" doc:"The certificate's key, PEM." format:"elsewhere"`
-	TrustedCA      any               `json:"trusted_ca,omitempty" doc:"Authorities that the instance trusts beside the public ones, PEM." format:"elsewhere"`
-	Agents         []string          `json:"agents,omitempty" doc:"Names of further mappers."`
-	ReadOnly       bool              `json:"read_only,omitempty" doc:"Whether every write to a machine is refused."`
-	Env            map[string]string `json:"env,omitempty" scalars:"true" doc:"Environment of the containers."`
-	Proxy          *proxy            `json:"proxy,omitempty" doc:"How the instance reaches addresses outside."`
-	Devices        []string          `json:"devices,omitempty" doc:"HOST[:CONTAINER[:rwm]], given to the mappers."`
-	ExtraHosts     map[string]string `json:"extra_hosts,omitempty" doc:"Addresses by name."`
-	DNS            []string          `json:"dns,omitempty" doc:"Addresses of name servers."`
-	Timezone       string            `json:"timezone,omitempty" minLength:"1" doc:"Such as Europe/Berlin. Default: the host's."`
-	Limits         map[string]limit  `json:"limits,omitempty" doc:"Bounds, by part (control, broker, mapper) or agent."`
-	Backup         bool              `json:"backup,omitempty" doc:"Whether a backup is made before the version changes. Default: true."`
-	BackupPath     string            `json:"backup_path,omitempty" minLength:"1" doc:"Folder for backups. Default: a volume of the instance."`
-	Wait           bool              `json:"wait,omitempty" doc:"Whether to wait until all is healthy; needed where the stack declares more than the instance. Default: true."`
-	WaitTimeout    int               `json:"wait_timeout,omitempty" minimum:"1" maximum:"86400" unit:"s" doc:"How long to wait. Default: 300."`
-	DeleteVolumes  bool              `json:"delete_volumes,omitempty" doc:"Whether volumes go with what they belong to."`
-	DockerHost     string            `json:"docker_host,omitempty" minLength:"1" doc:"The engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST. Default: as docker finds it."`
-	License        any               `json:"license,omitempty" doc:"Accepted, ignored." format:"elsewhere"`
+	Name            string            `json:"name,omitempty" doc:"The instance's name on its engine, and that of the compose project. Default: millwright."`
+	State           string            `json:"state,omitempty" enum:"started,stopped,restarted,absent" doc:"Default: started."`
+	InstallPath     string            `json:"install_path,omitempty" minLength:"1" doc:"Folder for docker-compose.yml and .env. Default: /opt/millwright."`
+	Version         string            `json:"version,omitempty" scalars:"true" minLength:"1" doc:"Version to run. Default: what runs; new: that of this program."`
+	AllowDowngrade  bool              `json:"allow_downgrade,omitempty" doc:"Whether an older version may replace a newer one."`
+	Image           string            `json:"image,omitempty" minLength:"1" doc:"Image; without a tag, the version is the tag. Default: millwright/millwright."`
+	ImageArchive    string            `json:"image_archive,omitempty" minLength:"1" doc:"Archive of the image, loaded where the engine does not have it."`
+	Pull            string            `json:"pull,omitempty" enum:"missing,always,never" doc:"When the image is fetched from its registry. Default: missing."`
+	Registry        *registry         `json:"registry,omitempty" doc:"Where images are pulled from."`
+	Hostname        string            `json:"hostname,omitempty" minLength:"1" doc:"Further name in the server's certificate."`
+	Ports           any               `json:"ports,omitempty" doc:"https (default 443), http (80), mqtts (8883), mqtt (closed): PORT, ADDRESS:PORT, or null for closed." format:"ports"`
+	NetworkMask     string            `json:"network_mask,omitempty" minLength:"1" doc:"The containers' network, such as 172.30.0.0/24. Default: the engine chooses."`
+	AdminPassword   any               `json:"admin_password,omitempty" doc:"The admin's password. Default: one is made." format:"elsewhere"`
+	Certificate     any               `json:"certificate,omitempty" doc:"The server's certificate, PEM, with those between it and its authority. Default: of the instance's own authority." format:"elsewhere"`
+	PrivateKey      any               `json:"private_key,omitempty" doc:"The certificate's key, PEM." format:"elsewhere"`
+	TrustedCA       any               `json:"trusted_ca,omitempty" doc:"Authorities that the instance trusts beside the public ones, PEM." format:"elsewhere"`
+	Agents          []string          `json:"agents,omitempty" doc:"Names of further mappers."`
+	AllowContainers bool              `json:"allow_containers,omitempty" doc:"Whether services may run containers of their own. This version runs none: true is refused."`
+	ReadOnly        bool              `json:"read_only,omitempty" doc:"Whether every write to a machine is refused."`
+	Env             map[string]string `json:"env,omitempty" scalars:"true" doc:"Environment of the containers."`
+	Proxy           *proxy            `json:"proxy,omitempty" doc:"How the instance reaches addresses outside."`
+	Devices         []string          `json:"devices,omitempty" doc:"HOST[:CONTAINER[:rwm]], given to the mappers."`
+	ExtraHosts      map[string]string `json:"extra_hosts,omitempty" doc:"Addresses by name."`
+	DNS             []string          `json:"dns,omitempty" doc:"Addresses of name servers."`
+	Timezone        string            `json:"timezone,omitempty" minLength:"1" doc:"Such as Europe/Berlin. Default: the host's."`
+	Limits          map[string]limit  `json:"limits,omitempty" doc:"Bounds, by part (control, broker, mapper) or agent."`
+	Backup          bool              `json:"backup,omitempty" doc:"Whether a backup is made before the version changes. Default: true."`
+	BackupPath      string            `json:"backup_path,omitempty" minLength:"1" doc:"Folder for backups. Default: a volume of the instance."`
+	Wait            bool              `json:"wait,omitempty" doc:"Whether to wait until all is healthy; needed where the stack declares more than the instance. Default: true."`
+	WaitTimeout     int               `json:"wait_timeout,omitempty" minimum:"1" maximum:"86400" unit:"s" doc:"How long to wait. Default: 300."`
+	DeleteVolumes   bool              `json:"delete_volumes,omitempty" doc:"Whether volumes go with what they belong to."`
+	DockerHost      string            `json:"docker_host,omitempty" minLength:"1" doc:"The engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST. Default: as docker finds it."`
+	License         any               `json:"license,omitempty" doc:"Accepted, ignored." format:"elsewhere"`
 }
 
 type registry struct {
