@@ -54,11 +54,18 @@ type ResourceStatus struct {
 // Key names the resource within the instance.
 func (s ResourceStatus) Key() string { return ResourceKey(s.Service, s.ID) }
 
-// AgentStatus is one report of a mapper: all of its resources when Full, else those that changed.
+// AgentStatus is one report of a mapper: all of its resources when Full, else those that changed. A
+// broker in a process of its own says by a full one which policy is in force, and its figures at any time.
 type AgentStatus struct {
 	Agent    string           `json:"agent"`
 	Revision int64            `json:"revision"` // desired state that has been taken over
 	Full     bool             `json:"full"`
 	Put      []ResourceStatus `json:"put,omitempty"`
 	Removed  []string         `json:"removed,omitempty"` // keys
+
+	Abandoned int64       `json:"abandoned,omitempty"` // calls to drivers that were given up, since the mapper's start
+	Bus       *BusFigures `json:"bus,omitempty"`       // nil: the mapper has its broker in its own process
+
+	Broker  *BrokerFigures `json:"broker,omitempty"`  // of the broker alone
+	Clients []ClientView   `json:"clients,omitempty"` // with Broker; see MaxReportedClients
 }

@@ -72,6 +72,8 @@ type AgentView struct {
 	Online   bool      `json:"online"` // false after 45 s of silence
 	SeenAt   time.Time `json:"seen_at,omitzero"`
 	Revision int64     `json:"revision"` // desired state that it has taken over
+	// Bus is what waits for the broker, and was lost; nil: they are in one process.
+	Bus *BusFigures `json:"bus,omitempty"`
 }
 
 // TokenView is an API token, without its secret.

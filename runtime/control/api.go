@@ -58,6 +58,7 @@ func (c *Control) newHandler() http.Handler {
 	c.registerUsers(api)
 	c.registerRoles(api)
 	c.registerAgents(api)
+	c.registerClients(api)
 	c.registerTokens(api)
 	c.registerStreams(api)
 	c.registerParts(api)

@@ -73,7 +73,7 @@ func (c *Control) agentViews() map[string]spec.AgentView {
 		}
 	}
 	for name, a := range c.agents {
-		views[name] = spec.AgentView{Name: name, Online: a.online(now), SeenAt: a.seenAt.UTC(), Revision: a.revision}
+		views[name] = spec.AgentView{Name: name, Online: a.online(now), SeenAt: a.seenAt.UTC(), Revision: a.revision, Bus: a.bus}
 	}
 	return views
 }

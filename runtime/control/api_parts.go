@@ -112,10 +112,7 @@ func (c *Control) takeStatus(ctx context.Context, in *statusInput) (*struct{}, e
 	if part.Name != spec.BrokerPart {
 		return nil, c.Report(ctx, report)
 	}
-	c.mu.Lock()
-	c.policy = report.Revision
-	c.mu.Unlock()
-	c.reported.raise()
+	c.takeBroker(report)
 	return nil, nil
 }
 

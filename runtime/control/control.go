@@ -34,6 +34,11 @@ type Options struct {
 	// ReadOnly makes plans say that writes to machines are refused.
 	ReadOnly bool
 
+	// Broker has the figures of the broker in this process, and Clients its clients; nil: it
+	// is in another one, and reports them.
+	Broker  func() spec.BrokerFigures
+	Clients func() []spec.ClientView
+
 	Messages    MessageSource                        // for /messages; nil: unavailable
 	Logs        *LogRing                             // for /logs; nil: unavailable
 	Certificate func() (spec.CertificateView, error) // for /certificate; nil: unavailable
@@ -64,6 +69,7 @@ type Control struct {
 	agents    map[string]*agent
 	watching  map[string]*watching // the live streams of parts in other processes, by name
 	policy    int64                // revision that a broker in another process has in force
+	broker    brokerReport         // of a broker in another process
 	states    map[string]string    // of services, as the stream of events last told them
 
 	reported signal // an agent's status moved

@@ -22,6 +22,9 @@ type agent struct {
 	seenAt   time.Time
 	revision int64
 	statuses map[string]spec.ResourceStatus // by key
+
+	abandoned int64
+	bus       *spec.BusFigures
 }
 
 func (a *agent) online(now time.Time) bool { return now.Sub(a.seenAt) < offlineAfter }
@@ -48,7 +51,7 @@ func (c *Control) Report(_ context.Context, r spec.AgentStatus) error {
 	for _, s := range r.Put {
 		a.statuses[s.Key()] = s
 	}
-	a.seenAt, a.revision = time.Now(), r.Revision
+	a.seenAt, a.revision, a.abandoned, a.bus = time.Now(), r.Revision, r.Abandoned, r.Bus
 	c.mu.Unlock()
 	c.reported.raise()
 	c.noteStates()

@@ -193,6 +193,11 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 	if !g.opts.Parts.Broker {
 		messagesCredential = credential.HashGenerated(secret)
 	}
+	var figures func() spec.BrokerFigures
+	var clients func() []spec.ClientView
+	if g.opts.Parts.Broker {
+		figures, clients = g.brokerFigures, g.brokerClients
+	}
 	return control.New(ctx, control.Options{
 		Dir:             g.dir.path,
 		Key:             g.dir.key,
@@ -205,6 +210,8 @@ func (g *Gateway) newControl(ctx context.Context, verifier *credential.Verifier,
 		CheckExpression: compiles,
 		ReadOnly:        g.opts.ReadOnly,
 		Messages:        messages{gateway: g},
+		Broker:          figures,
+		Clients:         clients,
 		Logs:            ring,
 		Certificate:     certificate.view,
 		Authority:       g.authority,
@@ -225,11 +232,13 @@ func (g *Gateway) newMapper(certificate *clientCertificate) (*mapper.Mapper, err
 		ReadOnly:          g.opts.ReadOnly,
 		Log:               g.log.With("part", "mapper", "agent", agent),
 	}
+	var report func(context.Context, spec.AgentStatus) error
 	if g.control != nil {
-		opts.Watch, opts.Report = g.control.Resources(agent), g.control.Report
+		opts.Watch, report = g.control.Resources(agent), g.control.Report
 	} else {
-		opts.Watch, opts.Report = g.link.Resources(), g.link.Report
+		opts.Watch, report = g.link.Resources(), g.link.Report
 	}
+	opts.Report = func(ctx context.Context, s spec.AgentStatus) error { return report(ctx, g.withFigures(s)) }
 	if g.broker != nil {
 		opts.Bus = localBus{g.broker}
 	} else {
@@ -247,7 +256,7 @@ func (g *Gateway) routes() http.Handler {
 	if g.control == nil {
 		return mux
 	}
-	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(newRegistry(g.collector()), promhttp.HandlerOpts{})))
+	mux.Handle("GET /metrics", g.control.Guard(promhttp.HandlerFor(newRegistry(g.control.Figures), promhttp.HandlerOpts{})))
 	mux.Handle("/{$}", g.page.Handler())
 	mux.Handle("/admin/", g.page.Handler())
 	if g.relay != nil {
@@ -257,22 +266,6 @@ func (g *Gateway) routes() http.Handler {
 	}
 	mux.Handle("/", g.control.Handler())
 	return mux
-}
-
-// collector reads the figures of the parts that there are.
-func (g *Gateway) collector() collector {
-	c := collector{
-		brokerStats: func() broker.Stats { return broker.Stats{} },
-		resources:   func() []spec.ResourceStatus { return nil },
-		abandoned:   func() int64 { return 0 },
-	}
-	if g.broker != nil {
-		c.brokerStats = g.broker.Stats
-	}
-	if g.mapper != nil {
-		c.resources, c.abandoned = g.mapper.Status, g.mapper.Abandoned
-	}
-	return c
 }
 
 // URL is where the API answers; over TLS where there is no plain listener, "" where there is none.
@@ -342,6 +335,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	if g.link != nil {
 		parts.start("link", g.link.Run)
+	}
+	if g.link != nil && g.broker != nil {
+		parts.start("figures", g.reportBroker)
 	}
 	if g.bus != nil {
 		parts.start("bus", g.bus.Run)

@@ -8,15 +8,17 @@ import (
 	"testing"
 
 	"github.com/millwright/millwright/internal/spec"
-	"github.com/millwright/millwright/runtime/broker"
+	"github.com/millwright/millwright/runtime/control"
 )
 
 // TestGeneratedMetrics holds the table in docs/reference/metrics.md.
 func TestGeneratedMetrics(t *testing.T) {
-	families, err := newRegistry(collector{
-		brokerStats: func() broker.Stats { return broker.Stats{} },
-		resources:   func() []spec.ResourceStatus { return []spec.ResourceStatus{{Service: "s", ID: "r", Type: "Endpoint"}} },
-		abandoned:   func() int64 { return 0 },
+	families, err := newRegistry(func() control.Figures {
+		return control.Figures{
+			Broker:    &spec.BrokerFigures{},
+			Agents:    []control.AgentFigures{{Name: "a", Online: true, Bus: &spec.BusFigures{}}},
+			Resources: []spec.ResourceStatus{{Service: "s", ID: "r", Type: "Endpoint"}},
+		}
 	}).Gather()
 	if err != nil {
 		t.Fatal(err)
