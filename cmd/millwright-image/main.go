@@ -21,20 +21,27 @@ import (
 const maxImage = 40 << 20
 
 func main() {
-	if err := run(); err != nil {
+	if err := run(os.Args[1:], os.Getenv); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
+// run writes the archive that the arguments ask for.
+func run(args []string, getenv func(string) string) error {
+	flag := flag.NewFlagSet("millwright-image", flag.ContinueOnError)
 	program := flag.String("program", "", "the static runtime, for linux")
 	arch := flag.String("arch", "amd64", "amd64 or arm64")
 	version := flag.String("version", "", "of the runtime: the image's tag")
 	revision := flag.String("revision", "", "commit that it was built from")
 	roots := flag.String("roots", "/etc/ssl/certs/ca-certificates.crt", "certificate authorities, PEM")
 	out := flag.String("out", "", "archive to write, compressed by gzip")
-	flag.Parse()
+	if err := flag.Parse(args); err != nil {
+		return err
+	}
+	if *arch != "amd64" && *arch != "arm64" {
+		return fmt.Errorf("cannot write an image for %q: arch is amd64 or arm64", *arch)
+	}
 
 	binary, err := os.ReadFile(*program)
 	if err != nil {
@@ -47,7 +54,7 @@ func run() error {
 	if size := len(binary) + len(authorities); size > maxImage {
 		return fmt.Errorf("the image would have %d bytes, and may have %d", size, maxImage)
 	}
-	created, err := buildTime(os.Getenv("SOURCE_DATE_EPOCH"))
+	created, err := buildTime(getenv("SOURCE_DATE_EPOCH"))
 	if err != nil {
 		return err
 	}
