@@ -69,8 +69,8 @@ func (e *Engine) checkRegistry(ctx context.Context, p *Pass, digests []string, f
 	reference := p.desired.Image.Reference
 	there, err := e.api.DistributionInspect(ctx, reference, auth)
 	if err != nil {
-		*found = append(*found, failure("registry", fmt.Sprintf("cannot ask the registry for %s: %s", reference, err),
-			"with pull: missing the image that is there is used"))
+		refused := registryError("ask the registry for", reference, p.given.Registry, err)
+		*found = append(*found, failure("registry", refused.Message, refused.Hint+"; with pull: missing the image that is there is used"))
 		return nil
 	}
 	if slices.ContainsFunc(digests, func(d string) bool { return strings.HasSuffix(d, "@"+there.Descriptor.Digest.String()) }) {
@@ -141,10 +141,31 @@ func (e *Engine) pull(ctx context.Context, reference string, r *spec.Registry) e
 		err = errors.Join(progressError(progress), progress.Close())
 	}
 	if err != nil {
-		return spec.Errorf(spec.Unavailable, "cannot pull image %s: %w", reference, err).
-			WithHint("see that the engine reaches the registry, or give image_archive: it needs none")
+		return registryError("pull image", reference, r, err)
 	}
 	return nil
+}
+
+// registryError tells why a registry does not give an image. Engines differ in the status with
+// which they pass a registry's answer on; its words are the same.
+func registryError(what, reference string, r *spec.Registry, err error) *spec.Error {
+	says := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(strings.ToLower(err.Error()), w) })
+	}
+	denied := says("no basic auth", "unauthorized", "authentication required", "denied")
+	switch {
+	case denied && (r == nil || r.Username == ""):
+		return spec.Errorf(spec.Unauthorised, "cannot %s %s: the registry wants to know who asks, or has no such image", what, reference).
+			WithHint("give registry.username and registry.password")
+	case denied:
+		return spec.Errorf(spec.Unauthorised, "cannot %s %s: the registry refuses user %q, or has no such image", what, reference, r.Username).
+			WithHint("see registry.username and registry.password, and what that user may read")
+	case says("manifest unknown", "not found", "name unknown"):
+		return spec.Errorf(spec.NotFound, "cannot %s %s: the registry has no such image", what, reference).
+			WithHint("see that image and version are right")
+	}
+	return spec.Errorf(spec.Unavailable, "cannot %s %s: %w", what, reference, err).
+		WithHint("see that the engine reaches the registry, or give image_archive: it needs none")
 }
 
 // login writes a registry's user as the engine wants it; empty: none.
