@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -139,6 +141,7 @@ func TestForeignStackInstance(t *testing.T) {
 		{"new", testStackNew},
 		{"small changes", testStackSmallChanges},
 		{"ports", testStackPorts},
+		{"logs", testStackLogs},
 		{"stopped", testStackStopped},
 		{"destroyed", testStackDestroyed},
 	} {
@@ -207,6 +210,41 @@ func testStackPorts(p *stackPlant) {
 	p.exits(0, []string{"plan", "plant-a.yaml"}, "/container/control: ports", "~ service/press/connection/plc")
 	p.exits(0, []string{"apply", "plant-a.yaml", "--yes"}, "± instance/plant-a/container/control: done", "~ service/press/connection/plc: done")
 	p.unchanged()
+}
+
+// The log of a part goes on where its container is started again.
+func testStackLogs(p *stackPlant) {
+	p.exits(1, []string{"logs", "--instance", "plant-a", "--part", "brokr"}, "those of instance \"plant-a\" are control, broker, mapper")
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	cmd := p.command(ctx, "logs", "--instance", "plant-a", "--part", "broker")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() {
+		cancel()
+		_ = cmd.Wait() // it was killed
+	}()
+	lines := bufio.NewScanner(out)
+	until := func(text string) {
+		p.t.Helper()
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "broker  | ") && strings.Contains(lines.Text(), text) {
+				return
+			}
+		}
+		p.t.Fatalf("the log ended before %q", text)
+	}
+	until("INFO  running")
+	if out, err := exec.CommandContext(ctx, p.docker, "-H", p.host, "restart", "plant-a-broker-1").CombinedOutput(); err != nil {
+		p.t.Fatalf("%v\n%s", err, out)
+	}
+	until("INFO  stopped")
+	until("INFO  running")
 }
 
 // What an instance holds that does not run is not known: it is planned anew when it runs, and
