@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millwright/millwright/internal/engine"
 	"github.com/millwright/millwright/internal/image"
 	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/testneed"
@@ -63,6 +65,18 @@ func (p *plant) archive(name string, change ...func(*image.Options)) string {
 		p.t.Fatal(err)
 	}
 	return path
+}
+
+// load gives the engine the images of an archive.
+func load(t *testing.T, host, archive string) {
+	t.Helper()
+	e, err := engine.Open(t.Context(), engine.Options{Host: host, Getenv: func(string) string { return "" }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.LoadImage(t.Context(), archive); joined(err, e.Close()) != nil {
+		t.Fatal(err)
+	}
 }
 
 // newDock is a folder from which playbooks are run against a Docker engine.

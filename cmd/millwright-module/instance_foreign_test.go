@@ -16,6 +16,10 @@ func TestForeignInstance(t *testing.T) {
 	t.Parallel()
 	testneed.Program(t, "docker")
 	host := testneed.OwnDocker(t)
+	first := newDock(t, host)
+	for _, version := range []string{"0.1.0", "0.2.0"} {
+		load(t, host, first.archive("millwright/millwright:"+version))
+	}
 	t.Run("on it", func(t *testing.T) {
 		for _, way := range []string{"local", "ssh"} {
 			t.Run("matrix "+way, func(t *testing.T) {
@@ -23,10 +27,14 @@ func TestForeignInstance(t *testing.T) {
 				testMatrix(t, newDock(t, host), way)
 			})
 		}
-		t.Run("refusals", func(t *testing.T) {
-			t.Parallel()
-			testRefusals(t, newDock(t, host))
-		})
+		for name, test := range map[string]func(*testing.T, *plant){
+			"refusals": testRefusals, "planned": testPlanned, "secrets": testSecrets, "reference": testReference,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, newDock(t, host))
+			})
+		}
 	})
 }
 
