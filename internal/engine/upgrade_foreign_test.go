@@ -489,6 +489,7 @@ func TestForeignUpgrade(t *testing.T) {
 	})
 	t.Run("rollback", func(t *testing.T) { g.t = t; g.rollsBack(dir, &values) })
 	t.Run("compose", func(t *testing.T) { g.t = t; g.composed(host, &values) })
+	t.Run("admin", func(t *testing.T) { g.t = t; g.changesAdmin(t) })
 	t.Run("drift", func(t *testing.T) { g.t = t; g.drifts(&values) })
 	bystander.kept(untouched)
 }
@@ -619,6 +620,18 @@ func (g *gateway) drifts(values *numbers) {
 		"+ instance/NAME/volume/NAME_mapper: was removed outside", "+ instance/NAME/container/mapper: was removed outside")
 	harm("broker", loseVolume("broker"), "~ instance/NAME/secrets: join/broker is made anew with its volume",
 		"+ instance/NAME/volume/NAME_broker: was removed outside")
+
+	// Control's volume holds everything that was installed, and the authority: the others join anew.
+	before := g.identities()
+	if err := loseVolume("control")(g.container("control")); err != nil {
+		g.t.Fatal(err)
+	}
+	has(g.t, g.apply(), "+ instance/NAME/volume/NAME_control: was removed outside", "+ instance/NAME/container/control: was removed outside")
+	g.connect()
+	g.install()
+	subscribe(g.t, g.login(ctx, "again", values.take), "services/press/reads")
+	g.flows(values)
+	g.kept(before, "control")
 }
 
 // restrained looks at what the containers may do, as the engine shows it and as the kernel does.
