@@ -72,12 +72,22 @@ func (e *Engine) loadArchive(ctx context.Context, file string) error {
 	if err == nil {
 		err = errors.Join(progressError(answer.Body), answer.Body.Close())
 	}
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(err.Error(), noSpace):
+		return spec.Errorf(spec.Unavailable, "cannot load the image archive %q: %w", file, err).
+			WithHint(spaceHint)
+	case err != nil:
 		return spec.Errorf(spec.Invalid, "cannot load the image archive %q: %w", file, err).
 			WithHint(archiveHint)
 	}
 	return nil
 }
+
+// What an engine says whose disk is full, and what helps.
+const (
+	noSpace   = "no space left on device"
+	spaceHint = "free space on the engine's disk: docker system df says what takes it"
+)
 
 // archived is what an image archive says of its image.
 type archived struct {

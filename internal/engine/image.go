@@ -163,6 +163,8 @@ func registryError(what, reference string, r *spec.Registry, err error) *spec.Er
 	case says("manifest unknown", "not found", "name unknown"):
 		return spec.Errorf(spec.NotFound, "cannot %s %s: the registry has no such image", what, reference).
 			WithHint("see that image and version are right")
+	case says(noSpace):
+		return spec.Errorf(spec.Unavailable, "cannot %s %s: %w", what, reference, err).WithHint(spaceHint)
 	}
 	return spec.Errorf(spec.Unavailable, "cannot %s %s: %w", what, reference, err).
 		WithHint("see that the engine reaches the registry, or give image_archive: it needs none")

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
@@ -114,6 +115,61 @@ func TestForeignRefusals(t *testing.T) {
 			t.Fatal("the disk is gone")
 		}
 	})
+}
+
+// A disk that is full when a change is applied: nothing is touched, and what somebody edited stays.
+func TestForeignDiskFull(t *testing.T) {
+	t.Parallel()
+	e := open(t, testneed.Docker(t))
+	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
+	p.given.InstallPath = testneed.Tmpfs(t, 64<<10)
+	p.apply()
+	before := p.identities()
+	edited := filepath.Join(p.given.InstallPath, render.ComposeFile)
+	write(t, edited, []byte("services: {} # mine\n"))
+	ballast := filepath.Join(p.given.InstallPath, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 64<<10), 0o600); err == nil {
+		t.Fatal("the disk is not full")
+	}
+	p.given.Env = map[string]string{"PLANT": "hall 2"}
+	done, err := e.Apply(t.Context(), p.plan(), nil)
+	if spec.KindOf(err) != spec.Unavailable || !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("got %v\n%s", err, done)
+	}
+	p.kept(before)
+	left, err := os.ReadDir(p.given.InstallPath)
+	if err != nil || len(left) != 3 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if text, err := os.ReadFile(edited); err != nil || string(text) != "services: {} # mine\n" {
+		t.Errorf("what was edited is %q, %v", text, err)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	has(t, p.apply(), "~ instance/NAME/file/docker-compose.yml: was edited outside")
+	p.kept(before, "control", "broker", "mapper")
+	if text, err := os.ReadFile(edited + backupSuffix); err != nil || string(text) != "services: {} # mine\n" {
+		t.Errorf("what was edited is kept as %q, %v", text, err)
+	}
+}
+
+// The disk of the engine is full: the image that does not fit is no broken archive.
+func TestForeignEngineDiskFull(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e := open(t, testneed.OwnDocker(t, "--data-root", testneed.Tmpfs(t, 16<<20)))
+	big := filepath.Join(dir, "big")
+	write(t, big, bytes.Repeat([]byte("0123456789abcdef"), 2<<20))
+	p := newPlant(t, e, pack(t, filepath.Join(dir, "big.tar"), testImage+":1.0.0", runtime.GOARCH, big))
+	_, err := e.Apply(t.Context(), p.plan(), nil)
+	var failed *spec.Error
+	if !errors.As(err, &failed) || failed.Kind != spec.Unavailable || !strings.Contains(err.Error(), "no space left") || !strings.Contains(failed.Hint, "free space") {
+		t.Errorf("got %v", err)
+	}
+	if after := p.plan().actual; after.Exists() || len(after.Volumes) > 0 {
+		t.Errorf("something was done: %+v", after)
+	}
 }
 
 func write(t *testing.T, path string, content []byte) {
