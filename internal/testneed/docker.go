@@ -97,6 +97,8 @@ func stopDocker(t testing.TB, cmd *exec.Cmd, ended <-chan error, dir string) {
 	case <-time.After(dockerPatience):
 		t.Errorf("dockerd does not end; it is killed: %v, %v", cmd.Process.Kill(), <-ended)
 	}
+	// A container in the host's network leaves a mount behind.
+	_ = exec.Command("umount", filepath.Join(dir, "exec", "netns", "default")).Run() // there is none in most tests
 	if err := os.RemoveAll(dir); err != nil {
 		t.Errorf("cannot remove what dockerd left: %v", err)
 	}
@@ -124,11 +126,27 @@ func answers(ctx context.Context, host string) bool {
 	return response.Body.Close() == nil && response.StatusCode == http.StatusOK
 }
 
+// CIBase returns the path of a Debian as an archive, with the packages of examples/ci-image, as
+// .ci/test-needs makes it.
+func CIBase(t testing.TB) string {
+	t.Helper()
+	path := fromRoot(".cache", "ci-image-base.tar")
+	if _, err := os.Stat(path); err != nil {
+		missing(t, ".cache/ci-image-base.tar (make test-needs builds it, as root on Debian)")
+	}
+	return path
+}
+
+// fromRoot is a path within the project.
+func fromRoot(path ...string) string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(append([]string{filepath.Dir(file), "..", ".."}, path...)...)
+}
+
 // Compose returns the path of docker compose v2, as .ci/test-needs builds it.
 func Compose(t testing.TB) string {
 	t.Helper()
-	_, file, _, _ := runtime.Caller(0)
-	path := filepath.Join(filepath.Dir(file), "..", "..", "bin", "docker-compose")
+	path := fromRoot("bin", "docker-compose")
 	if _, err := os.Stat(path); err != nil {
 		missing(t, "bin/docker-compose (make test-needs builds it)")
 	}
