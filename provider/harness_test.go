@@ -153,6 +153,12 @@ func factories(version string) map[string]func() (tfprotov6.ProviderServer, erro
 // test framework holds too.
 func run(t *testing.T, steps ...resource.TestStep) {
 	t.Helper()
+	runVersion(t, "test", steps...)
+}
+
+// runVersion is run with a provider of the version.
+func runVersion(t *testing.T, version string, steps ...resource.TestStep) {
+	t.Helper()
 	t.Setenv("TF_ACC_TERRAFORM_PATH", testneed.Program(t, "terraform"))
 	for n := range steps {
 		s := &steps[n]
@@ -160,7 +166,7 @@ func run(t *testing.T, steps ...resource.TestStep) {
 			s.ConfigPlanChecks.PostApplyPostRefresh = append(s.ConfigPlanChecks.PostApplyPostRefresh, plancheck.ExpectEmptyPlan())
 		}
 	}
-	resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories("test"), Steps: steps})
+	resource.Test(t, resource.TestCase{ProtoV6ProviderFactories: factories(version), Steps: steps})
 }
 
 // action checks what a step plans for a resource.

@@ -1,0 +1,84 @@
+package provider_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Passwords, tokens and secret parameters are in no state, plan file, log or output, also where
+// an apply fails.
+func TestForeignTerraformSecretsStayAway(t *testing.T) {
+	i := start(t)
+	w := newWorkspace(t)
+	secrets := []string{"planted-password-1", "planted-parameter-2", "planted-password-3", adminPassword}
+	config := func(version string) string {
+		return "provider \"millwright\" {\n  url = \"" + i.url + "\"\n  username = \"admin\"\n}\n" + // the password comes by the environment
+			"variable \"user\" {\n  ephemeral = true\n  type = string\n}\nvariable \"parameter\" {\n  ephemeral = true\n  type = string\n}\n" + `
+resource "millwright_user" "u" {
+  username            = "line1"
+  password_wo         = var.user
+  password_wo_version = "` + version + `"
+}
+resource "millwright_service" "s" {
+  id                    = "guarded"
+  commissioning         = file("guarded.yml")
+  parameters            = { host = "127.0.0.1" }
+  parameters_wo         = { password = var.parameter }
+  parameters_wo_version = "` + version + `"
+}
+ephemeral "millwright_token" "t" {
+  ttl = "5m"
+}
+`
+	}
+	w.write("guarded.yml", testFile(t, "guarded.yml"))
+	w.env = append(w.env, "TF_LOG=TRACE", "TF_LOG_PATH="+filepath.Join(w.dir, "trace.log"), "MILLWRIGHT_USERNAME=admin", "MILLWRIGHT_PASSWORD="+adminPassword)
+	var output strings.Builder
+	step := func(want int, user, parameter string, args ...string) {
+		t.Helper()
+		env := w.env
+		w.env = append(w.env, "TF_VAR_user="+user, "TF_VAR_parameter="+parameter)
+		out, code := w.run(args...)
+		w.env = env
+		output.WriteString(out)
+		if code != want {
+			t.Fatalf("terraform %s: exit %d\n%s", strings.Join(args, " "), code, out)
+		}
+	}
+	w.main(strings.Replace(config("1"), "  username = \"admin\"\n", "", 1))
+	step(0, secrets[0], secrets[1], "plan", "-input=false", "-out=plan.bin")
+	step(0, secrets[0], secrets[1], "apply", "-input=false", "plan.bin")
+	step(0, secrets[0], secrets[1], "plan", "-input=false", "-detailed-exitcode")
+	w.main(strings.Replace(config("2"), "  username = \"admin\"\n", "", 1))
+	step(0, secrets[2], secrets[1], "apply", "-input=false", "-auto-approve")
+	step(0, secrets[2], secrets[1], "show")
+	w.main(strings.Replace(config("3"), "  username = \"admin\"\n", "", 1))
+	i.end()
+	step(1, secrets[0], secrets[1], "apply", "-input=false", "-auto-approve", "-refresh=false")
+	checkAbsent(t, "the output", output.String(), secrets)
+	seen := 0
+	err := filepath.WalkDir(w.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		seen++
+		checkAbsent(t, path, string(text), secrets)
+		return err
+	})
+	if err != nil || seen < 5 {
+		t.Errorf("%d files were searched, %v", seen, err)
+	}
+}
+
+func checkAbsent(t *testing.T, where, text string, secrets []string) {
+	t.Helper()
+	for _, secret := range secrets {
+		if at := strings.Index(text, secret); at >= 0 {
+			t.Errorf("%s holds %q: ...%s", where, secret, text[max(0, at-200):min(len(text), at+100)])
+		}
+	}
+}
