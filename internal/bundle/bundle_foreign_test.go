@@ -34,6 +34,7 @@ func makeBundle(t *testing.T, dist string) []byte {
 func TestForeignBundle(t *testing.T) {
 	testneed.Program(t, "ansible-galaxy")
 	testneed.Program(t, "make")
+	terraform := testneed.Program(t, "terraform")
 	engine := testneed.OwnDocker(t)
 	packed := makeBundle(t, filepath.Join(t.TempDir(), "first"))
 	if again := makeBundle(t, filepath.Join(t.TempDir(), "second")); !bytes.Equal(packed, again) {
@@ -73,4 +74,9 @@ func TestForeignBundle(t *testing.T) {
 	}
 	// ansible-galaxy compares each file that it installed with the list in the archive.
 	run(folder, "ansible-galaxy collection verify --offline millwright.shopfloor")
+	configuration := "terraform {\n  required_providers {\n    millwright = { source = \"millwright/millwright\" }\n  }\n}\n"
+	if err := os.WriteFile(filepath.Join(home, "main.tf"), []byte(configuration), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(home, terraform+" init -no-color && "+terraform+" providers schema -json | grep millwright_service")
 }
