@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func TestForeignInstance(t *testing.T) {
 			})
 		}
 		for name, test := range map[string]func(*testing.T, *plant){
-			"refusals": testRefusals, "planned": testPlanned, "secrets": testSecrets, "reference": testReference,
+			"refusals": testRefusals, "ways": testWays, "planned": testPlanned, "secrets": testSecrets, "reference": testReference,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -116,4 +117,18 @@ func testRefusals(t *testing.T, p *plant) {
 	if left := p.dockerCommand("ps", "-aq", "--filter", "name=refusals") + p.dockerCommand("volume", "ls", "-q", "--filter", "name=refusals"); left != "" {
 		t.Errorf("something was done: %s", left)
 	}
+}
+
+// testWays deploys from tasks that run in the background and as other users.
+func testWays(t *testing.T, p *plant) {
+	testneed.Root(t)
+	testneed.Program(t, "sudo")
+	p.overSSH()
+	const name = "millwright/ways"
+	p.options = p.with(map[string]any{"name": "ways", "image": name, "image_archive": p.archive(name + ":0.1.0"), "ports": ports(t, "https", "mqtts")})
+	dir := t.TempDir()
+	p.command("chmod", "711", filepath.Dir(dir), filepath.Dir(p.docker[len("unix://"):]))
+	p.command("chown", "nobody", dir)
+	p.variables = map[string]string{"nobody_dir": dir}
+	p.must("ways.yml")
 }

@@ -12,7 +12,7 @@ func identityOptions() []Option {
 			"Name of the instance, and of its compose project. Several may share an engine, with names and ports of their own.",
 		}},
 		{Name: "docker_host", Type: Str, Doc: []string{
-			"Address of the Docker engine, such as C(unix:///run/user/1000/docker.sock) or C(tcp://HOST:2376), the latter with the certificates that C(DOCKER_CERT_PATH) names.",
+			"Address of the Docker engine, C(unix://PATH), C(ssh://USER@HOST), or C(tcp://HOST:2376) with the certificates that C(DOCKER_CERT_PATH) names.",
 			"Not given, it is C(DOCKER_HOST), else the engine of the target's system, else that of the user.",
 		}},
 	}

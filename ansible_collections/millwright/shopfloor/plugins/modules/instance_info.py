@@ -27,7 +27,7 @@ options:
     default: millwright
   docker_host:
     description:
-      - Address of the Docker engine, such as C(unix:///run/user/1000/docker.sock) or C(tcp://HOST:2376), the latter with the certificates that C(DOCKER_CERT_PATH) names.
+      - Address of the Docker engine, C(unix://PATH), C(ssh://USER@HOST), or C(tcp://HOST:2376) with the certificates that C(DOCKER_CERT_PATH) names.
       - Not given, it is C(DOCKER_HOST), else the engine of the target's system, else that of the user.
     type: str
 attributes:
