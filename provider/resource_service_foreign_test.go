@@ -26,8 +26,11 @@ func testFile(t testing.TB, name string) string {
 	return string(text)
 }
 
+// escaped is text as Terraform's strings take it.
+func escaped(text string) string { return strings.ReplaceAll(text, "${", "$${") }
+
 func serviceConfig(id, text, more string) string {
-	return fmt.Sprintf("resource \"millwright_service\" \"s\" {\n  id = %q\n  commissioning = <<-EOT\n%sEOT\n%s\n}\n", id, strings.ReplaceAll(text, "${", "$${"), more)
+	return fmt.Sprintf("resource \"millwright_service\" \"s\" {\n  id = %q\n  commissioning = <<-EOT\n%sEOT\n%s\n}\n", id, escaped(text), more)
 }
 
 // A service is installed, changed, disabled and imported; the plan says which of its resources
