@@ -71,12 +71,13 @@ func (d *Deployer) defaults() spec.InstanceDefaults {
 func (d *Deployer) Apply(ctx context.Context, p *engine.Pass, report func(plan.Step)) (Outcome, error) {
 	done, err := d.engine.Apply(ctx, p, report)
 	if err != nil {
-		return Outcome{Plan: done}, err
+		return Outcome{Plan: done, BackupFile: p.BackupFile()}, err
 	}
 	if p.Instance.State == spec.Absent {
 		return Outcome{Plan: done}, d.forget(p)
 	}
 	o, err := d.outcome(ctx, p, done)
+	o.BackupFile = p.BackupFile()
 	if err != nil {
 		return o, err
 	}

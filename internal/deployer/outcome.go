@@ -25,7 +25,7 @@ type Outcome struct {
 	ComposeFile       string
 	EnvFile           string
 	AdminPasswordFile string // with a generated password of the first admin
-	BackupFile        string
+	BackupFile        string // made before an upgrade, or of what a restore replaced; VOLUME:NAME in a volume of the engine
 	Containers        []Container
 
 	token string

@@ -32,6 +32,9 @@ func (e *Engine) Apply(ctx context.Context, p *Pass, report func(plan.Step)) (pl
 	}
 	a := &application{Engine: e, pass: p, files: files, settled: map[string]bool{}}
 	err = a.walk(ctx, done.Steps, report)
+	if err == nil {
+		err = a.removeIsolated(ctx)
+	}
 	done.Applied = err == nil
 	return done, errors.Join(err, files.abort())
 }
@@ -56,6 +59,9 @@ type application struct {
 	open    []exchange       // may yet have to be put back
 	cleared []plan.Container // stopped before their turn
 	settled map[string]bool  // the parts that are as they shall be
+
+	migrates bool // the new image keeps its data in another format
+	touched  bool // and has been started on it
 }
 
 // walk does the steps in their order, but the instance's own, the first, last. Where one fails,
@@ -125,6 +131,8 @@ func (a *application) do(ctx context.Context, s plan.Step) error {
 		return a.removeContainer(ctx, name)
 	case plan.KindImage:
 		return a.fetchImage(ctx, a.pass)
+	case plan.KindBackup:
+		return a.doBackup(ctx)
 	case plan.KindNetwork:
 		return a.doNetwork(ctx, s.Symbol, name)
 	case plan.KindVolume:

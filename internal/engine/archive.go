@@ -19,6 +19,7 @@ import (
 	"github.com/docker/docker/api/types/system"
 	"github.com/docker/docker/client"
 
+	"github.com/millwright/millwright/internal/render"
 	"github.com/millwright/millwright/internal/spec"
 )
 
@@ -111,6 +112,7 @@ func (e *Engine) checkArchive(p *Pass, found *[]spec.Diagnostic) {
 		}
 		config := configs[i.Config]
 		e.checkArchitecture(p, config.OS, config.Architecture, "the image in "+filepath.Base(file), found)
+		p.desired.Image.Format = config.Config.Labels[render.LabelDataFormat]
 		if namesByConfig(p.info) {
 			p.desired.Image.ID = config.id
 		}
@@ -130,7 +132,10 @@ func namesByConfig(info system.Info) bool {
 type platform struct {
 	OS           string `json:"os"`
 	Architecture string `json:"architecture"`
-	id           string // digest of the configuration
+	Config       struct {
+		Labels map[string]string `json:"Labels"`
+	} `json:"config"`
+	id string // digest of the configuration
 }
 
 // readArchive reads an archive to its end, as it will have to be read to be loaded.

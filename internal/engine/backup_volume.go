@@ -127,11 +127,14 @@ func (e *Engine) emptyOldest(ctx context.Context, helper string, before []slot, 
 }
 
 func (e *Engine) createBackupVolume(ctx context.Context, instance string) error {
-	_, err := e.api.VolumeCreate(ctx, volume.CreateOptions{
-		Name: backupVolume(instance), Labels: map[string]string{render.LabelInstance: instance},
-	})
+	name := backupVolume(instance)
+	v, err := e.api.VolumeCreate(ctx, volume.CreateOptions{Name: name, Labels: map[string]string{render.LabelInstance: instance}})
 	if err != nil {
-		return e.failed("make volume "+backupVolume(instance), err)
+		return e.failed("make volume "+name, err)
+	}
+	if v.Labels[render.LabelInstance] != instance {
+		return spec.Errorf(spec.Conflict, "cannot use the volume %s: it is not this instance's", name).
+			WithHint("remove it (docker volume rm %s), or set backup_path", name)
 	}
 	return nil
 }

@@ -86,6 +86,9 @@ func (a *application) bringUp(ctx context.Context, want plan.Container, id strin
 	if err := a.makeWay(ctx, want); err != nil {
 		return err
 	}
+	if err := a.isolate(ctx, want, id); err != nil {
+		return err
+	}
 	if err := a.startAndWait(ctx, id, want.Name); err != nil {
 		return err
 	}
@@ -142,6 +145,9 @@ func (a *application) arrived(ctx context.Context, part string) error {
 	if len(a.cleared) > 0 {
 		return nil
 	}
+	if err := a.admit(ctx); err != nil {
+		return err
+	}
 	open := a.open
 	a.open = nil
 	var failed error
@@ -157,6 +163,9 @@ func (a *application) arrived(ctx context.Context, part string) error {
 // back, and those that were stopped before their turn are started. Why is what went wrong; the
 // error says what became of it. It also says which parts it concerned.
 func (a *application) putBack(ctx context.Context, why error) (parts []string, err error) {
+	if a.touched && a.pass.saved != nil {
+		return a.putBackData(ctx, why)
+	}
 	ctx = context.WithoutCancel(ctx)
 	var failed error
 	for _, x := range slices.Backward(a.open) {

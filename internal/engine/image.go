@@ -32,7 +32,7 @@ func (e *Engine) resolveImage(ctx context.Context, p *Pass, found *[]spec.Diagno
 	have, err := e.api.ImageInspect(ctx, want.Reference)
 	switch {
 	case err == nil:
-		want.ID = have.ID
+		want.ID, want.Format = have.ID, formatOf(have)
 		e.checkArchitecture(p, have.Os, have.Architecture, "the image "+want.Reference, found)
 		if p.Instance.Pull == spec.PullAlways {
 			return e.checkRegistry(ctx, p, have.RepoDigests, found)
@@ -127,7 +127,7 @@ func (e *Engine) fetchImage(ctx context.Context, p *Pass) error {
 	}
 	var found []spec.Diagnostic
 	e.checkArchitecture(p, have.Os, have.Architecture, "the image "+reference, &found)
-	p.desired.Image.ID = have.ID
+	p.desired.Image.ID, p.desired.Image.Format = have.ID, formatOf(have)
 	return refuse(found)
 }
 

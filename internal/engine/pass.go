@@ -24,6 +24,7 @@ type Pass struct {
 	actual  *observation
 	info    system.Info
 	closed  []string // ports that are left closed for this time
+	saved   *Saved   // the backup that applying it has made
 }
 
 // Plan compares the instance with what is there. Nothing changes. What makes applying
@@ -105,6 +106,7 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 	}
 	steps := plan.DiffInstance(plan.InstanceInput{
 		State: p.Instance.State, Desired: p.desired, Actual: p.actual.Deployment, Last: last, DeleteVolumes: p.Instance.DeleteVolumes,
+		BackupTo: p.backupTo(),
 	})
 	p.explain(steps)
 	if p.Plan, err = plan.New(0, steps); err != nil {

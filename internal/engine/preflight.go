@@ -31,6 +31,7 @@ func (e *Engine) preflight(ctx context.Context, p *Pass) []spec.Diagnostic {
 	}
 	found = append(found, versions(p)...)
 	found = append(found, foreignVolumes(p)...)
+	found = append(found, e.otherFormat(ctx, p)...)
 	for _, name := range []string{spec.PortHTTPS, spec.PortMQTTS, spec.PortMQTT} {
 		found = append(found, e.portTaken(ctx, p, name)...)
 	}

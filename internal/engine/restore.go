@@ -20,6 +20,10 @@ import (
 // start: what watched the instance before must not go on from a revision that is another now.
 const restoredMark = "restored"
 
+// clearTimeout bounds how long removing an instance may take that did not come up: each container
+// has half a minute to end.
+const clearTimeout = 5 * time.Minute
+
 // RestoreOptions say as what a backup is restored.
 type RestoreOptions struct {
 	// Instance is what shall differ from what was applied when the backup was made: its name,
@@ -160,7 +164,7 @@ func (r *restoration) setAside(ctx context.Context, p *Pass) (Saved, error) {
 
 // clear removes everything of the instance but its backups.
 func (r *restoration) clear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), clearTimeout)
 	defer cancel()
 	p, err := r.planFrom(ctx, spec.Instance{Name: r.options.Instance.Name, State: spec.Absent, DeleteVolumes: true}, r.options.Defaults, nil)
 	if err != nil {

@@ -62,7 +62,7 @@ func pack(t testing.TB, file, reference, arch, program string) string {
 	var b bytes.Buffer
 	err = image.Write(&b, image.Options{
 		Tag: reference, Arch: arch, Program: binary, Roots: []byte("none\n"), Created: time.Unix(int64(len(reference)), 0),
-		Labels: map[string]string{"reference": reference}, Entrypoint: render.Program, UserID: render.UserID, Owned: []string{render.DataDir, render.SecretsDir},
+		Labels: map[string]string{"reference": reference, render.LabelDataFormat: render.DataFormat}, Entrypoint: render.Program, UserID: render.UserID, Owned: []string{render.DataDir, render.SecretsDir},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,8 @@ func newGateway(t *testing.T, e *Engine, archive string) *gateway {
 	g.given.Image, g.given.WaitTimeout = realImage, 120
 	password := adminSecret
 	g.given.AdminPassword = &password
-	host := fmt.Sprintf("10.254.%d", os.Getpid()%250)
+	n := time.Now().UnixMicro() // tests run side by side
+	host := fmt.Sprintf("10.%d.%d", 240+n%10, n/10%250)
 	g.given.NetworkMask = host + ".0/27"
 	g.address = g.serve(t, host+".1") // the engine's side of the network
 	return g
@@ -410,7 +411,7 @@ func watch(t *testing.T, e *Engine, instance string) (parts func() []string) {
 		for {
 			select {
 			case m := <-messages:
-				if !slices.Contains([]events.Action{"create", "die", "start", "destroy"}, m.Action) {
+				if !slices.Contains([]events.Action{"create", "die", "start", "destroy"}, m.Action) || m.Actor.Attributes[labelRole] == roleBackup {
 					continue
 				}
 				part := m.Actor.Attributes[render.LabelPart]

@@ -18,6 +18,8 @@ type InstanceInput struct {
 	Desired       Deployment
 	Actual        Deployment
 	DeleteVolumes bool
+	// BackupTo is where a backup goes before the image changes; empty: none is made.
+	BackupTo string
 	// Last is Desired as it would be rendered from what was last applied: it tells a setting
 	// that was changed from one that was changed behind our back. Nil: nothing yet.
 	Last *Deployment
@@ -27,6 +29,7 @@ type InstanceInput struct {
 const (
 	secondsReplace = 10
 	secondsRestart = 5
+	secondsBackup  = 1
 )
 
 // DiffInstance returns the steps that turn the actual deployment into the desired one, each
@@ -52,7 +55,7 @@ type instanceDiff struct {
 
 func (d instanceDiff) step(symbol Symbol, kind, name, cause string, disturbs Disturbance) Step {
 	s := Step{Symbol: symbol, Address: d.address + "/" + kind + "/" + name, Cause: cause, Disturbs: disturbs}
-	if kind == KindSecrets {
+	if kind == KindSecrets || kind == KindBackup {
 		s.Address = d.address + "/" + kind
 	}
 	return s
@@ -61,6 +64,7 @@ func (d instanceDiff) step(symbol Symbol, kind, name, cause string, disturbs Dis
 func (d instanceDiff) started() []Step {
 	steps := d.leftovers(false)
 	steps = append(steps, d.image()...)
+	steps = append(steps, d.backup()...)
 	steps = append(steps, d.network()...)
 	before, after := d.volumes()
 	steps = append(steps, before...)
@@ -163,6 +167,20 @@ func (d instanceDiff) image() []Step {
 	default:
 		return nil
 	}
+	return []Step{s}
+}
+
+// backup comes before everything that an upgrade changes: a failed one may need it.
+func (d instanceDiff) backup() []Step {
+	changes := slices.ContainsFunc(d.Desired.Containers, func(c Container) bool {
+		have := containerOf(&d.Actual, c.Part)
+		return have != nil && have.ImageID != c.ImageID
+	})
+	if d.BackupTo == "" || !changes {
+		return nil
+	}
+	s := d.step(Create, KindBackup, "", "the image changes; it goes to "+d.BackupTo, DisturbsContainer)
+	s.Seconds = secondsBackup
 	return []Step{s}
 }
 

@@ -35,6 +35,7 @@ type Image struct {
 	ID        string // empty: not known
 	Source    string // how it is to be had: "it is pulled"; only desired
 	Missing   bool   // the engine has nothing of that name, whatever it has of ID; only desired
+	Format    string // of the data that it keeps; empty: not known
 	Stale     bool   // the registry has another one and pull is always; only desired
 }
 
@@ -291,6 +292,7 @@ func InstanceAddress(name string) string { return instancePrefix + cmp.Or(name, 
 // The kinds of an instance's children; an address is "instance/NAME/KIND/CHILD".
 const (
 	KindImage     = "image"
+	KindBackup    = "backup"
 	KindNetwork   = "network"
 	KindVolume    = "volume"
 	KindSecrets   = "secrets"

@@ -8,16 +8,18 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 )
 
-// mode is well, sick (never healthy) or crash.
+// mode is well, sick (never healthy), crash, or spoil: its mapper is sick, and all have written
+// over what others left.
 var mode = "well"
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "health" {
-		if mode == "sick" {
+		if _, err := os.Stat("/data/sick"); mode == "sick" || mode == "spoil" && err == nil {
 			fmt.Println("sick")
 			os.Exit(1)
 		}
@@ -29,6 +31,9 @@ func main() {
 			os.Exit(2)
 		}
 	}
+	if mode == "spoil" {
+		spoil(os.Args[1:])
+	}
 	for n := range 30 {
 		fmt.Printf("line %d of a %s one\n", n+1, mode)
 	}
@@ -38,6 +43,17 @@ func main() {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
 	<-end
+}
+
+func spoil(args []string) {
+	err := os.WriteFile("/data/queue", []byte("spoiled"), 0o600)
+	if slices.Contains(args, "--parts=mapper") {
+		err = errors.Join(err, os.WriteFile("/data/sick", nil, 0o600))
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(2)
+	}
 }
 
 // inspect makes sure that the secrets that the arguments name can be read, and that only the

@@ -1,0 +1,229 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
+
+	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/render"
+	"github.com/millwright/millwright/internal/spec"
+)
+
+// NeedsBackup reports whether applying the pass begins with a backup: the image of an instance
+// with data changes.
+func (p *Pass) NeedsBackup() bool {
+	return slices.ContainsFunc(p.Plan.Steps, func(s plan.Step) bool {
+		kind, _ := childOf(s.Address)
+		return kind == plan.KindBackup
+	})
+}
+
+// BackupFile is where applying the pass has written a backup (see Saved.Where); empty: it made none.
+func (p *Pass) BackupFile() string {
+	if p.saved == nil {
+		return ""
+	}
+	return p.saved.Where()
+}
+
+// backupTo is where the instance wants backups; empty: nowhere.
+func (p *Pass) backupTo() string {
+	switch {
+	case !p.Instance.BacksUp():
+		return ""
+	case p.Instance.BackupPath != "":
+		return p.Instance.BackupPath
+	}
+	return "volume " + backupVolume(p.Instance.Name)
+}
+
+func formatOf(i image.InspectResponse) string {
+	if i.Config == nil {
+		return ""
+	}
+	return i.Config.Labels[render.LabelDataFormat]
+}
+
+// formatNow is the format in which the instance keeps its data; one whose image is gone, or does
+// not say so, has none.
+func (e *Engine) formatNow(ctx context.Context, p *Pass) (string, error) {
+	if len(p.actual.Containers) == 0 {
+		return "", nil
+	}
+	i, err := e.api.ImageInspect(ctx, p.actual.Containers[0].ImageID)
+	if errdefs.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", e.failed("look at image "+p.actual.Containers[0].Image, err)
+	}
+	return formatOf(i), nil
+}
+
+// otherFormat warns of an upgrade that cannot go part by part.
+func (e *Engine) otherFormat(ctx context.Context, p *Pass) []spec.Diagnostic {
+	want := p.desired.Image
+	if want.Format == "" || len(p.actual.Containers) == 0 || p.actual.Containers[0].ImageID == want.ID {
+		return nil
+	}
+	have, err := e.formatNow(ctx, p)
+	if err != nil {
+		e.log.Warn("cannot see in which format the instance keeps its data", "error", err)
+	}
+	if have == want.Format || err != nil {
+		return nil
+	}
+	message := fmt.Sprintf("%s keeps the data in another format (%s): ", want.Reference, want.Format)
+	if p.Instance.BacksUp() {
+		return []spec.Diagnostic{warning("data-format", message+"all parts are stopped together until all are exchanged; if that fails the data of before is put back", "")}
+	}
+	return []spec.Diagnostic{warning("data-format", message+"if the upgrade fails the version of before may refuse the data", "set backup: true, so that the data of before is put back")}
+}
+
+// doBackup backs the instance up before its image changes. If the new image keeps its data in
+// another format the instance stays stopped from here on until all of it is exchanged: what it
+// took in meanwhile would be lost if the data of before had to be put back.
+func (a *application) doBackup(ctx context.Context) error {
+	p := a.pass
+	have, err := a.formatNow(ctx, p)
+	if err != nil {
+		return err
+	}
+	a.migrates = have != p.desired.Image.Format
+	if a.migrates {
+		for _, c := range slices.Backward(p.actual.Containers) {
+			if !c.Running {
+				continue
+			}
+			if err := a.clear(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+	saved, err := a.backUp(ctx, BackupOptions{Instance: p.Instance.Name, Version: p.program, Dir: p.Instance.BackupPath}, p.actual, p.desired.Image.ID)
+	if err != nil {
+		return err
+	}
+	p.saved = &saved
+	return nil
+}
+
+// isolate keeps a broker of another data format from everybody but control until all parts are
+// exchanged: what it would acknowledge before could not be kept if they are put back.
+func (a *application) isolate(ctx context.Context, want plan.Container, id string) error {
+	a.touched = a.migrates
+	if !a.migrates || want.Part != spec.PartBroker {
+		return nil
+	}
+	name := isolatedNetwork(a.pass.Instance.Name)
+	if err := a.removeIsolated(ctx); err != nil {
+		return err
+	}
+	options := network.CreateOptions{Driver: "bridge", Internal: true, Labels: map[string]string{render.LabelInstance: a.pass.Instance.Name}}
+	if _, err := a.api.NetworkCreate(ctx, name, options); err != nil {
+		return a.failed("make network "+name, err)
+	}
+	own := want
+	own.ID = id
+	if err := errors.Join(a.leave(ctx, want.Network, own), a.enter(ctx, name, id, want)); err != nil {
+		return err
+	}
+	for _, x := range a.open {
+		if x.part == spec.PartControl {
+			return a.enter(ctx, name, x.id, plan.Container{Part: x.part, Name: x.name})
+		}
+	}
+	return nil
+}
+
+func isolatedNetwork(instance string) string { return instance + "_upgrade" }
+
+// admit lets everybody reach the broker that was isolated.
+func (a *application) admit(ctx context.Context) error {
+	for _, x := range a.open {
+		if a.migrates && x.part == spec.PartBroker {
+			c := plan.Container{Part: x.part, Name: x.name}
+			if err := a.enter(ctx, a.pass.desired.Network.Name, x.id, c); err != nil {
+				return err
+			}
+			return a.removeIsolated(ctx)
+		}
+	}
+	return nil
+}
+
+// removeIsolated removes the network of an upgrade, also one that a pass left which was broken off.
+func (a *application) removeIsolated(ctx context.Context) error {
+	name := isolatedNetwork(a.pass.Instance.Name)
+	n, err := a.api.NetworkInspect(ctx, name, network.InspectOptions{})
+	if errdefs.IsNotFound(err) || err == nil && (n.Name != name || n.Labels[render.LabelInstance] != a.pass.Instance.Name) {
+		return nil
+	}
+	if err != nil {
+		return a.failed("look at network "+name, err)
+	}
+	for id, c := range n.Containers {
+		if err := a.api.NetworkDisconnect(ctx, name, id, true); err != nil && !errdefs.IsNotFound(err) {
+			return a.failed("take container "+c.Name+" out of network "+name, err)
+		}
+	}
+	return a.removeNetwork(ctx, name)
+}
+
+// putBackData undoes an upgrade to another data format: everything is removed and made anew from
+// the backup that the upgrade began with.
+func (a *application) putBackData(ctx context.Context, why error) (parts []string, err error) {
+	ctx = context.WithoutCancel(ctx)
+	for _, x := range a.open {
+		parts = append(parts, x.part)
+	}
+	a.open, a.cleared = nil, nil
+	if err := errors.Join(a.removeIsolated(ctx), a.restoreSaved(ctx)); err != nil {
+		return parts, errors.Join(why, spec.Errorf(spec.Unavailable, "and cannot put back what was there: %w", err).
+			WithHint("it is in the backup %s: millwright restore", a.pass.saved.Where()))
+	}
+	e := spec.Errorf(spec.KindOf(why), "%w\nwhat was there was put back, with its data", why)
+	var cause *spec.Error
+	if errors.As(why, &cause) {
+		e.Hint = cause.Hint
+	}
+	return parts, e
+}
+
+func (a *application) restoreSaved(ctx context.Context) error {
+	p := a.pass
+	if err := a.tagBack(ctx, p.actual.Spec, p.actual.Containers[0].ImageID); err != nil {
+		return err
+	}
+	archive, err := a.openSaved(ctx, *p.saved)
+	if err != nil {
+		return err
+	}
+	r := restoration{Engine: a.Engine, archive: archive, options: RestoreOptions{
+		Instance: spec.Instance{Name: p.Instance.Name, AllowDowngrade: true}, Version: p.program,
+		Defaults: spec.InstanceDefaults{Version: p.program, Timezone: p.Instance.Timezone},
+	}}
+	err = r.clear(ctx)
+	if err == nil {
+		_, err = r.fillAndStart(ctx, archive, p.actual.Containers[0].ImageID)
+	}
+	return errors.Join(err, archive.Close())
+}
+
+// tagBack gives the image that ran its name back where another one has it now.
+func (e *Engine) tagBack(ctx context.Context, ran *spec.Instance, id string) error {
+	if ran == nil {
+		return nil
+	}
+	reference := ran.ImageReference()
+	if err := e.api.ImageTag(ctx, id, reference); err != nil {
+		return e.failed("give the image that ran its name "+reference+" back", err)
+	}
+	return nil
+}
