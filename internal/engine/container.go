@@ -36,6 +36,9 @@ func (e *Engine) removeContainer(ctx context.Context, id string) error {
 
 // stop lets a container finish what it does.
 func (e *Engine) stop(ctx context.Context, c plan.Container) error {
+	if err := e.unpause(ctx, c.ID); err != nil { // else it could not end by itself
+		return err
+	}
 	err := e.api.ContainerStop(ctx, c.ID, container.StopOptions{})
 	if err != nil && !errdefs.IsNotFound(err) {
 		return e.failed("stop container "+c.Name, err)
@@ -88,16 +91,20 @@ func (a *application) startAndWait(ctx context.Context, id, name string) error {
 	}
 }
 
-func (a *application) unpause(ctx context.Context, id string) error {
-	c, err := a.api.ContainerInspect(ctx, id)
+// unpause continues a container that is paused; one that is not there is no error.
+func (e *Engine) unpause(ctx context.Context, id string) error {
+	c, err := e.api.ContainerInspect(ctx, id)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
 	if err != nil {
-		return a.failed("look at container "+id, err)
+		return e.failed("look at container "+id, err)
 	}
 	if !c.State.Paused {
 		return nil
 	}
-	if err := a.api.ContainerUnpause(ctx, id); err != nil {
-		return a.failed("continue the paused container "+c.Name, err)
+	if err := e.api.ContainerUnpause(ctx, id); err != nil {
+		return e.failed("continue the paused container "+c.Name, err)
 	}
 	return nil
 }

@@ -46,7 +46,7 @@ func (e *Engine) createContainer(ctx context.Context, p *Pass, c plan.Container,
 	}
 	stop := c.StopSeconds
 	config := &container.Config{
-		Image: c.ImageID, Cmd: c.Command, User: c.User, Labels: labels, StopTimeout: &stop,
+		Image: e.nameOf(ctx, c.Image, c.ImageID), Cmd: c.Command, User: c.User, Labels: labels, StopTimeout: &stop,
 		ExposedPorts: nat.PortSet{}, Healthcheck: healthcheck(c.Health),
 	}
 	for _, key := range slices.Sorted(mapsKeys(c.Environment)) {
@@ -72,6 +72,14 @@ func (e *Engine) createContainer(ctx context.Context, p *Pass, c plan.Container,
 		e.log.Warn("the engine warns of a container", "container", name, "warning", w)
 	}
 	return made.ID, nil
+}
+
+// nameOf is the reference, by which people know the image, as long as it stands for the id.
+func (e *Engine) nameOf(ctx context.Context, reference, id string) string {
+	if have, err := e.api.ImageInspect(ctx, reference); err != nil || have.ID != id {
+		return id
+	}
+	return reference
 }
 
 func aliases(c plan.Container) []string { return []string{c.Part, c.Name} }

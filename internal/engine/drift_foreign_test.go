@@ -66,6 +66,10 @@ func TestForeignDrift(t *testing.T) {
 	}
 	pids := int64(77)
 
+	c, err := api.ContainerInspect(ctx, p.container("broker"))
+	if err != nil || c.Config.Image != testImage+":1.0.0" {
+		t.Errorf("docker ps does not show the image's name: %v, %v", c.Config, err)
+	}
 	p.mends(t, []drift{
 		{
 			"restart policy", update("broker", container.UpdateConfig{RestartPolicy: container.RestartPolicy{Name: "no"}}),
@@ -163,7 +167,7 @@ func TestForeignDrift(t *testing.T) {
 				}
 				return api.ImageTag(ctx, testImage+":1.0.1", testImage+":1.0.0")
 			},
-			[]string{"± instance/NAME/container/control: its tag names another image now", "± instance/NAME/container/mapper: its tag names another image now"},
+			[]string{"± instance/NAME/container/control: is not made from the image that its tag names now", "± instance/NAME/container/mapper: is not made from the image that its tag names now"},
 			[]string{"control", "broker", "mapper"},
 		},
 	})
@@ -223,6 +227,7 @@ func TestForeignNewerInstance(t *testing.T) {
 	if spec.KindOf(err) != spec.Conflict || !strings.Contains(err.Error(), "cannot tell what was last applied") {
 		t.Errorf("got %v", err)
 	}
+	has(t, p.named(p.plan(func(i *spec.Instance) { i.State = spec.Absent }).Plan.String()), "- instance/NAME: state absent was asked for")
 	if err := e.removeContainer(t.Context(), recordName(p.given.Name)); err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ type observation struct {
 	recordID string
 	setAside map[string]plan.Container // by part: predecessors of those that are Interrupted
 	foreign  []string                  // volumes with names that are ours, and somebody else's
+	unread   error                     // why Spec could not be read
 	backup   backupSigns
 }
 
@@ -58,9 +59,7 @@ func (e *Engine) observe(ctx context.Context, name string) (*observation, error)
 		case c.Labels[labelOne] == "True":
 		case c.Labels[labelRole] == roleRecord && containerName(c.Names) == recordName(name):
 			o.recordID, o.Recorded = c.ID, true
-			if o.Spec, err = parsed(name, c.Labels[render.LabelSpec]); err != nil {
-				return nil, err
-			}
+			o.Spec, o.unread = parsed(name, c.Labels[render.LabelSpec])
 		case c.Labels[labelRole] == roleBackup && o.backup.met(c.Labels[labelMaker]):
 		case part == "" || c.Labels[labelRole] != "":
 			o.leftOver(c.ID, containerName(c.Names), false)
@@ -83,11 +82,9 @@ func (e *Engine) observe(ctx context.Context, name string) (*observation, error)
 		o.settle(name+"-"+part+"-1", found)
 	}
 	o.explainBackup()
-	if o.Spec == nil {
+	if o.Spec == nil && o.unread == nil {
 		o.Recorded = false
-		if o.Spec, err = parsed(name, fallback); err != nil {
-			return nil, err
-		}
+		o.Spec, o.unread = parsed(name, fallback)
 	}
 	slices.SortFunc(o.Containers, func(a, b plan.Container) int {
 		return strings.Compare(rankOf(a.Part)+a.Part, rankOf(b.Part)+b.Part)
@@ -112,7 +109,7 @@ func parsed(instance, text string) (*spec.Instance, error) {
 	applied, err := spec.ParseApplied(text)
 	if err != nil {
 		return nil, spec.Errorf(spec.Conflict, "cannot tell what was last applied to instance %q: %w", instance, err).
-			WithHint("a newer release wrote it: use that one")
+			WithHint("a newer release wrote it: use that one; state absent removes the instance")
 	}
 	return applied, nil
 }

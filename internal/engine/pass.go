@@ -70,6 +70,9 @@ func (e *Engine) planFrom(ctx context.Context, given spec.Instance, defaults spe
 	if p.Instance, err = given.Over(last, defaults); err != nil {
 		return nil, err
 	}
+	if p.actual.unread != nil && p.Instance.State != spec.Absent {
+		return nil, p.actual.unread
+	}
 	return p, e.compare(ctx, p, defaults)
 }
 

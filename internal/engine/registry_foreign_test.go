@@ -171,7 +171,7 @@ func TestForeignRegistry(t *testing.T) {
 	}
 	same(spec.PullMissing)
 	always := p.plan(with(spec.PullAlways))
-	has(t, p.named(always.Plan.String()), "~ instance/NAME/image/"+reference+": the registry has another one", "± instance/NAME/container/broker: its tag names another image now")
+	has(t, p.named(always.Plan.String()), "~ instance/NAME/image/"+reference+": the registry has another one", "± instance/NAME/container/broker: is not made from the image that its tag names now")
 	p.kept(before)
 	p.apply(with(spec.PullAlways))
 	p.kept(before, "control", "broker", "mapper")

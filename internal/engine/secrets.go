@@ -239,7 +239,7 @@ func (e *Engine) makeRecord(ctx context.Context, p *Pass) error {
 }
 
 func (e *Engine) createRecord(ctx context.Context, p *Pass, name string, labels map[string]string) (string, error) {
-	config := &container.Config{Image: p.desired.Image.ID, Cmd: []string{"version"}, Labels: labels, User: p.desired.Containers[0].User}
+	config := &container.Config{Image: e.nameOf(ctx, p.desired.Image.Reference, p.desired.Image.ID), Cmd: []string{"version"}, Labels: labels, User: p.desired.Containers[0].User}
 	host := &container.HostConfig{
 		NetworkMode: "none",
 		Mounts:      []mount.Mount{{Type: mount.TypeVolume, Source: render.SecretsVolume(p.Instance.Name), Target: render.SecretsDir}},

@@ -22,7 +22,7 @@ func versions(p *Pass) []spec.Diagnostic {
 		return []spec.Diagnostic{failure("downgrade",
 			fmt.Sprintf("cannot go from version %s back to %s", there, p.Instance.Version),
 			"allow_downgrade permits it; an older version may not be able to read the newer one's data")}
-	case p.given.Version == "" && older(p.program, there):
+	case strings.HasSuffix(p.given.ImageReference(), ":") && older(p.program, there): // no version is given, nor a tag
 		return []spec.Diagnostic{failure("newer-instance",
 			fmt.Sprintf("the instance is of version %s, and this program of %s may not know how that is made", there, p.program),
 			"use Millwright "+there+"; or give version: "+there+" to have this one change it")}

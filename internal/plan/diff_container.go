@@ -112,7 +112,7 @@ func containerCause(changes []Change, want Container, last *Container) string {
 	for _, c := range changes {
 		switch {
 		case c.Path == pathImage && want.Image == last.Image:
-			cause = "its tag names another image now"
+			cause = "is not made from the image that its tag names now"
 		case reflect.DeepEqual(to[c.Path], before[c.Path]) && c.Path != pathImage:
 			drifted = append(drifted, c)
 		default:

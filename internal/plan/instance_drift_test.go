@@ -66,7 +66,7 @@ Plan: 0 to add, 1 to change, 1 to delete. Disturbs nothing.
 			}
 			d.Containers = d.Containers[:3]
 			d.Containers[0].ImageID, d.Containers[2].ImageID = "sha256:1.0.0", "sha256:1.0.0"
-		}, `± instance/millwright/container/broker: its tag names another image now
+		}, `± instance/millwright/container/broker: is not made from the image that its tag names now
     image: "sha256:1.0.0" → "sha256:other"
     disturbs the container (~10 s)
 
