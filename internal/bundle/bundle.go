@@ -149,9 +149,9 @@ func (o Options) install() ([]byte, error) {
 		return nil, err
 	}
 	data := struct {
-		Version, Platform, Program, Collection string
-		Images                                 []string
-		Provider                               bool
+		Version, Platform, Program, Collection, Image string // the image of the platform's architecture, else the first
+		Images                                        []string
+		Provider                                      bool
 	}{Version: o.Version, Platform: o.Platform}
 	for _, f := range o.Files {
 		switch folder, _, _ := strings.Cut(f.Name, "/"); {
@@ -168,6 +168,11 @@ func (o Options) install() ([]byte, error) {
 	slices.Sort(data.Images)
 	if data.Program == "" || data.Collection == "" || len(data.Images) == 0 {
 		return nil, errors.New("cannot pack a bundle without the program, an image and the collection")
+	}
+	data.Image = data.Images[0]
+	_, arch, _ := strings.Cut(o.Platform, "/")
+	if i := slices.IndexFunc(data.Images, func(name string) bool { return strings.Contains(name, "_"+arch+".") }); i >= 0 {
+		data.Image = data.Images[i]
 	}
 	var page bytes.Buffer
 	err = t.Execute(&page, data)

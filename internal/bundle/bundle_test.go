@@ -30,7 +30,7 @@ func files(t *testing.T) Options {
 	}
 	o := Options{Version: "1.2.3", Platform: "linux/arm64", Time: time.Unix(1e9, 0)}
 	for _, given := range [][2]string{
-		{"millwright", "program"}, {"images/two.tar.gz", "image"}, {"images/one.tar.gz", "image"}, {"ansible/c.tar.gz", "image"}, {"docs", "docs"},
+		{"millwright", "program"}, {"images/i_arm64.tar.gz", "image"}, {"images/i_amd64.tar.gz", "image"}, {"ansible/c.tar.gz", "image"}, {"docs", "docs"},
 	} {
 		found, err := Tree(given[0], filepath.Join(dir, given[1]))
 		if err != nil {
@@ -78,7 +78,7 @@ func TestBundle(t *testing.T) {
 	names, contents := unpack(t, first.Bytes())
 	const folder = "millwright-bundle_1.2.3_linux_arm64/"
 	want := []string{
-		"644 INSTALL.md", "644 ansible/c.tar.gz", "644 docs/a/a.md", "644 docs/b.md", "644 images/one.tar.gz", "644 images/two.tar.gz", "755 millwright", "644 SHA256SUMS",
+		"644 INSTALL.md", "644 ansible/c.tar.gz", "644 docs/a/a.md", "644 docs/b.md", "644 images/i_amd64.tar.gz", "644 images/i_arm64.tar.gz", "755 millwright", "644 SHA256SUMS",
 	}
 	if got := strings.ReplaceAll(strings.Join(names, "\n"), folder, ""); got != strings.Join(want, "\n") {
 		t.Errorf("got\n%s", got)
@@ -94,7 +94,7 @@ func TestBundle(t *testing.T) {
 		}
 	}
 	page := contents[folder+installFile]
-	if !strings.Contains(page, "image load images/one.tar.gz") || strings.Contains(page, "terraform") || strings.Contains(page, "{{") {
+	if !strings.Contains(page, "image load images/i_arm64.tar.gz") || strings.Contains(page, "terraform") || strings.Contains(page, "{{") {
 		t.Errorf("the page is\n%s", page)
 	}
 }

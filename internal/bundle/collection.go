@@ -52,7 +52,10 @@ func Collection(w io.Writer, r io.Reader, at time.Time) error {
 	slices.SortFunc(members, func(a, b *member) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.header.Name, b.header.Name))
 	})
-	packed := gzip.NewWriter(w)
+	packed, err := gzip.NewWriterLevel(w, gzip.BestCompression) // Galaxy takes 20 MB
+	if err != nil {
+		return err
+	}
 	return errors.Join(write(tar.NewWriter(packed), members, at), packed.Close())
 }
 
