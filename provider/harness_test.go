@@ -135,6 +135,25 @@ func (i *instance) by(req plan.Request) {
 	}
 }
 
+// becomes waits until a service is in the state.
+func (i *instance) becomes(id, state string) {
+	i.t.Helper()
+	ctx, cancel := context.WithTimeout(i.t.Context(), time.Minute)
+	defer cancel()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		v, err := i.Services().Get(ctx, id)
+		if err != nil {
+			i.t.Fatalf("waiting for service %s to become %s: %v", id, state, err)
+		}
+		if v.State == state {
+			return
+		}
+		<-again.C
+	}
+}
+
 // provider is the provider block of the instance.
 func (i *instance) provider() string { return block(i.url, i.token) }
 

@@ -83,7 +83,7 @@ func (r *serviceResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 // withOutline adds what the server makes of a service.
 func withOutline(attributes map[string]schema.Attribute) map[string]schema.Attribute {
 	attributes["state"] = schema.StringAttribute{
-		Computed: true, MarkdownDescription: "Where it stands: `enabling`, `enabled`, `disabling`, `disabled` or `deviated`. That is health, and never a difference.",
+		Computed: true, MarkdownDescription: "Where it stands: `enabling`, `enabled`, `disabling`, `disabled` or `deviated`. That is health, and never a difference of the resource; an output of it would be one.",
 	}
 	attributes["digest"] = schema.StringAttribute{Computed: true, MarkdownDescription: "Names everything that the service consists of, secrets left out."}
 	// Plain types: Terraform's framework walks through each attribute of nested ones, many times.

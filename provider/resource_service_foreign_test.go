@@ -158,3 +158,30 @@ func TestForeignTerraformServiceSecrets(t *testing.T) {
 		},
 	)
 }
+
+// A machine that is off is health: a warning, and no difference. Who waits for it in vain has a
+// tainted service, which the next apply replaces.
+func TestForeignTerraformServiceDeviated(t *testing.T) {
+	i := start(t)
+	w := newWorkspace(t)
+	config := func(more string) {
+		w.main(i.provider() + serviceConfig("guarded", testFile(t, "guarded.yml"),
+			"  parameters = { host = \"127.0.0.1\" }\n  parameters_wo = { password = \"secret-of-it\" }\n  parameters_wo_version = 1\n"+more))
+	}
+	config("")
+	w.must("apply", "-auto-approve", "-input=false")
+	i.becomes("guarded", "deviated")
+	if out := w.must("plan", "-detailed-exitcode", "-input=false"); !strings.Contains(out, "is deviated") || !strings.Contains(out, "connection refused") {
+		t.Errorf("plan of a deviated service:\n%s", out)
+	}
+	w.must("destroy", "-auto-approve", "-input=false")
+	config("  wait_for = \"connected\"\n  timeouts = { create = \"1s\" }")
+	if out, code := w.run("apply", "-auto-approve", "-input=false"); code != 1 || !strings.Contains(out, "Everything is stored") {
+		t.Errorf("wait in vain: exit %d\n%s", code, out)
+	}
+	config("")
+	if out := w.must("apply", "-auto-approve", "-input=false"); !strings.Contains(out, "tainted") {
+		t.Errorf("after a wait in vain:\n%s", out)
+	}
+	w.settled()
+}
