@@ -1,0 +1,7 @@
+import {
+  to = millwright_role.operators
+  identity = {
+    name = "operators"
+    # context = "berlin"
+  }
+}

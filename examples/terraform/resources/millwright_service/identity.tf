@@ -1,0 +1,7 @@
+import {
+  to = millwright_service.press
+  identity = {
+    id = "press"
+    # context = "berlin"
+  }
+}
