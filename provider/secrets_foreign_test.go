@@ -52,6 +52,7 @@ ephemeral "millwright_token" "t" {
 	step(0, secrets[0], secrets[1], "plan", "-input=false", "-out=plan.bin")
 	step(0, secrets[0], secrets[1], "apply", "-input=false", "plan.bin")
 	step(0, secrets[0], secrets[1], "plan", "-input=false", "-detailed-exitcode")
+	i.onlyOwnToken()
 	w.main(strings.Replace(config("2"), "  username = \"admin\"\n", "", 1))
 	step(0, secrets[2], secrets[1], "apply", "-input=false", "-auto-approve")
 	step(0, secrets[2], secrets[1], "show")
@@ -71,6 +72,15 @@ ephemeral "millwright_token" "t" {
 	})
 	if err != nil || seen < 5 {
 		t.Errorf("%d files were searched, %v", seen, err)
+	}
+}
+
+// onlyOwnToken checks that neither sessions nor tokens of Terraform are left.
+func (i *instance) onlyOwnToken() {
+	i.t.Helper()
+	left, err := i.Tokens().List(i.t.Context(), nil)
+	if err != nil || len(left) != 1 || left[0].Name != "tests" {
+		i.t.Errorf("tokens left: %+v, %v", left, err)
 	}
 }
 
