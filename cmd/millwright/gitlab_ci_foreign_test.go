@@ -31,8 +31,9 @@ const (
 	plantedPress = "planted-press-4711"
 )
 
-// newGitLab sets up the instances as the example's README says, and the project's variables.
-func newGitLab(t *testing.T) *gitlab {
+// newGitLab makes a repository of the example, and sets up an instance for each environment, as
+// the example's README says, with the project's variables.
+func newGitLab(t *testing.T, environments ...string) *gitlab {
 	t.Helper()
 	testneed.Program(t, "git")
 	testneed.Program(t, "bash")
@@ -47,7 +48,7 @@ func newGitLab(t *testing.T) *gitlab {
 		{Name: "LINE1_PASSWORD", Value: plantedLine, Protected: true},
 		{Name: "PRESS_PASSWORD", Value: plantedPress, Protected: true},
 	}}
-	for _, environment := range []string{"staging", "production"} {
+	for _, environment := range environments {
 		i := newInstance(t)
 		i.up()
 		g.plants[environment] = i
@@ -189,7 +190,7 @@ func (g *gitlab) report(r *gitlabci.Result) map[string]int {
 // instances.
 func TestForeignGitLabPipelines(t *testing.T) {
 	t.Parallel()
-	g := newGitLab(t)
+	g := newGitLab(t, "staging", "production")
 
 	// A merge request plans with a token that may read, and without the secrets.
 	request := g.start("merge_request_event")
@@ -280,7 +281,7 @@ func (g *gitlab) byHand(old, replacement string) {
 // apply and at any time.
 func TestForeignGitLabStateMoves(t *testing.T) {
 	t.Parallel()
-	g := newGitLab(t)
+	g := newGitLab(t, "staging", "production")
 	merged := g.start("push")
 	g.all(merged, 0, 0, 0)
 	g.play(merged, "apply staging", 0)
@@ -371,8 +372,5 @@ func TestForeignGitLabMistakes(t *testing.T) {
 	}
 	if !found["services/press.yml"] || !found["plants/staging.yaml"] {
 		t.Errorf("the report is %s", text)
-	}
-	for _, i := range g.plants {
-		i.stop()
 	}
 }
