@@ -60,8 +60,8 @@ type application struct {
 	cleared []plan.Container // stopped before their turn
 	settled map[string]bool  // the parts that are as they shall be
 
-	migrates bool // the new image keeps its data in another format
-	touched  bool // and has been started on it
+	migratesFrom string // the image before, where the new one keeps its data in another format
+	touched      bool   // and that has been started on it
 }
 
 // walk does the steps in their order, but the instance's own, the first, last. Where one fails,
@@ -308,7 +308,7 @@ func (a *application) adjust(ctx context.Context, s plan.Step, want, have plan.C
 			return err
 		}
 	}
-	if changes(plan.PathNetwork) {
+	if changes(plan.PathNetwork) && !a.staysIsolated(want) {
 		if err := errors.Join(a.leave(ctx, want.Network, have), a.enter(ctx, want.Network, have.ID, want)); err != nil {
 			return err
 		}

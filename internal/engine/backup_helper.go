@@ -168,7 +168,7 @@ func (e *Engine) storeHelper(ctx context.Context, instance, image string) (strin
 // makeHelper returns the engine's own error where the name is taken.
 func (e *Engine) makeHelper(ctx context.Context, instance, name, image string, mounts []mount.Mount) (string, error) {
 	config := &container.Config{Image: image, Cmd: []string{"version"}, Labels: map[string]string{
-		render.LabelInstance: instance, labelRole: roleBackup, labelMaker: maker(),
+		render.LabelInstance: instance, labelRole: roleBackup, labelMaker: e.by,
 	}}
 	made, err := e.api.ContainerCreate(ctx, config, &container.HostConfig{NetworkMode: "none", Mounts: mounts}, nil, nil, name)
 	if errdefs.IsConflict(err) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"archive/tar"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"log/slog"
@@ -389,6 +390,78 @@ func TestForeignBackupKilled(t *testing.T) {
 	p.backup(BackupOptions{Writer: io.Discard})
 	p.empty()
 	p.kept(before)
+}
+
+// An engine whose disk is full loses no backup that it has, and no data over a restore.
+func TestForeignBackupEngineFull(t *testing.T) {
+	t.Parallel()
+	e := open(t, testneed.OwnDocker(t, "--data-root", testneed.Tmpfs(t, 40<<20)))
+	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
+	p.apply()
+	p.put("broker", "queue", "small")
+	p.backup(BackupOptions{})
+	big := filepath.Join(t.TempDir(), "big.tar.gz")
+	p.put("broker", "more", randomText(14<<20))
+	p.backup(BackupOptions{File: big})
+	before := p.identities()
+
+	p.put("mapper", "more", randomText(12<<20))
+	_, err := e.Backup(t.Context(), BackupOptions{Instance: p.given.Name})
+	if spec.KindOf(err) != spec.Unavailable || !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("got %v", err)
+	}
+	list, err := e.Backups(t.Context(), p.given.Name)
+	if err != nil || len(list) != 1 {
+		t.Errorf("the backups are %+v, %v", list, err)
+	}
+	p.empty()
+	p.kept(before)
+
+	p.put("mapper", "more", "")
+	p.put("broker", "more", "")
+	p.put("broker", "queue", "what is there")
+	fill := p.fill(24 << 20)
+	_, err = p.tryRestore(openArchive(t, big), true)
+	if err == nil || !strings.Contains(err.Error(), "no space left") || !strings.Contains(err.Error(), "what was there was put back") {
+		t.Errorf("got %v", err)
+	}
+	if got := p.get("broker", "queue"); got != "what is there" {
+		t.Errorf("the broker has %q", got)
+	}
+	p.empty()
+	fill()
+	p.restore(openArchive(t, big), true)
+	if got := p.get("broker", "queue"); got != "small" {
+		t.Errorf("the broker has %q", got)
+	}
+}
+
+// fill takes so many bytes of the engine's disk, until they are given back.
+func (p *plant) fill(bytes int64) (free func()) {
+	p.t.Helper()
+	name := p.given.Name + "-other"
+	image, err := p.engine.imageOf(p.t.Context(), p.plan().actual)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.engine.api.ContainerCreate(p.t.Context(), &container.Config{Image: image}, nil, nil, nil, name); err != nil {
+		p.t.Fatal(err)
+	}
+	err = p.engine.upload(p.t.Context(), name, "/tmp", func(w *tar.Writer) error {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "fill", Size: bytes}); err != nil {
+			return err
+		}
+		_, err := io.CopyN(w, rand.Reader, bytes)
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return func() {
+		if err := p.engine.removeContainer(p.t.Context(), name); err != nil {
+			p.t.Fatal(err)
+		}
+	}
 }
 
 type writerFunc func([]byte) (int, error)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/containerd/errdefs"
@@ -50,33 +51,46 @@ func formatOf(i image.InspectResponse) string {
 	return i.Config.Labels[render.LabelDataFormat]
 }
 
-// formatNow is the format in which the instance keeps its data; one whose image is gone, or does
-// not say so, has none.
-func (e *Engine) formatNow(ctx context.Context, p *Pass) (string, error) {
-	if len(p.actual.Containers) == 0 {
-		return "", nil
+// formats is what the parts' images say of the data that they keep.
+type formats struct {
+	old   string // image of a part that keeps the data otherwise than the new image; empty: none does
+	begun bool   // another part has the new image's format already: an upgrade was broken off
+}
+
+func (e *Engine) formatsNow(ctx context.Context, p *Pass) (formats, error) {
+	var f formats
+	seen := map[string]string{}
+	for _, c := range slices.Concat(p.actual.Containers, slices.Collect(maps.Values(p.actual.setAside))) {
+		format, ok := seen[c.ImageID]
+		if !ok {
+			i, err := e.api.ImageInspect(ctx, c.ImageID)
+			if err != nil && !errdefs.IsNotFound(err) { // one that is not there says nothing
+				return f, e.failed("look at image "+c.Image, err)
+			}
+			format = formatOf(i)
+			seen[c.ImageID] = format
+		}
+		switch {
+		case format != p.desired.Image.Format:
+			f.old = c.ImageID
+		case c.ImageID == p.desired.Image.ID:
+			f.begun = true
+		}
 	}
-	i, err := e.api.ImageInspect(ctx, p.actual.Containers[0].ImageID)
-	if errdefs.IsNotFound(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", e.failed("look at image "+p.actual.Containers[0].Image, err)
-	}
-	return formatOf(i), nil
+	return f, nil
 }
 
 // otherFormat warns of an upgrade that cannot go part by part.
 func (e *Engine) otherFormat(ctx context.Context, p *Pass) []spec.Diagnostic {
 	want := p.desired.Image
-	if want.Format == "" || len(p.actual.Containers) == 0 || p.actual.Containers[0].ImageID == want.ID {
+	if want.Format == "" {
 		return nil
 	}
-	have, err := e.formatNow(ctx, p)
+	f, err := e.formatsNow(ctx, p)
 	if err != nil {
 		e.log.Warn("cannot see in which format the instance keeps its data", "error", err)
 	}
-	if have == want.Format || err != nil {
+	if f.old == "" || err != nil {
 		return nil
 	}
 	message := fmt.Sprintf("%s keeps the data in another format (%s): ", want.Reference, want.Format)
@@ -91,19 +105,24 @@ func (e *Engine) otherFormat(ctx context.Context, p *Pass) []spec.Diagnostic {
 // took in meanwhile would be lost if the data of before had to be put back.
 func (a *application) doBackup(ctx context.Context) error {
 	p := a.pass
-	have, err := a.formatNow(ctx, p)
+	f, err := a.formatsNow(ctx, p)
 	if err != nil {
 		return err
 	}
-	a.migrates = have != p.desired.Image.Format
-	if a.migrates {
+	if f.old != "" {
+		a.migratesFrom = f.old
 		for _, c := range slices.Backward(p.actual.Containers) {
-			if !c.Running {
+			if !a.leavesLater(c.Part) {
 				continue
 			}
 			if err := a.clear(ctx, c); err != nil {
 				return err
 			}
+		}
+	}
+	if f.old != "" && f.begun { // the data are no longer all of before
+		if p.saved, err = a.begunWith(ctx); p.saved != nil || err != nil {
+			return err
 		}
 	}
 	saved, err := a.backUp(ctx, BackupOptions{Instance: p.Instance.Name, Version: p.program, Dir: p.Instance.BackupPath}, p.actual, p.desired.Image.ID)
@@ -114,11 +133,33 @@ func (a *application) doBackup(ctx context.Context) error {
 	return nil
 }
 
+// begunWith is the backup that an upgrade began with which was broken off: the newest of the
+// version that was last applied; nil: there is none.
+func (a *application) begunWith(ctx context.Context) (*Saved, error) {
+	p := a.pass
+	list, err := a.backupsInVolume(ctx, p.actual)
+	if err != nil {
+		return nil, err
+	}
+	files, err := a.backupsInDir(p.Instance.BackupPath, p.Instance.Name)
+	if err != nil {
+		return nil, err
+	}
+	var newest *Saved
+	for _, b := range append(list, files...) {
+		ofBefore := p.actual.Spec != nil && b.Version == p.actual.Spec.Version
+		if ofBefore && (newest == nil || b.Time.After(newest.Time)) {
+			newest = &b
+		}
+	}
+	return newest, nil
+}
+
 // isolate keeps a broker of another data format from everybody but control until all parts are
 // exchanged: what it would acknowledge before could not be kept if they are put back.
 func (a *application) isolate(ctx context.Context, want plan.Container, id string) error {
-	a.touched = a.migrates
-	if !a.migrates || want.Part != spec.PartBroker {
+	a.touched = a.migratesFrom != ""
+	if !a.touched || want.Part != spec.PartBroker {
 		return nil
 	}
 	name := isolatedNetwork(a.pass.Instance.Name)
@@ -144,18 +185,29 @@ func (a *application) isolate(ctx context.Context, want plan.Container, id strin
 
 func isolatedNetwork(instance string) string { return instance + "_upgrade" }
 
+// staysIsolated reports whether a container is the broker of an upgrade that is gone on with: it
+// is admitted when all parts are exchanged.
+func (a *application) staysIsolated(want plan.Container) bool {
+	return a.migratesFrom != "" && want.Part == spec.PartBroker
+}
+
 // admit lets everybody reach the broker that was isolated.
 func (a *application) admit(ctx context.Context) error {
-	for _, x := range a.open {
-		if a.migrates && x.part == spec.PartBroker {
-			c := plan.Container{Part: x.part, Name: x.name}
-			if err := a.enter(ctx, a.pass.desired.Network.Name, x.id, c); err != nil {
-				return err
-			}
-			return a.removeIsolated(ctx)
+	i := slices.IndexFunc(a.pass.desired.Containers, func(c plan.Container) bool { return c.Part == spec.PartBroker })
+	if a.migratesFrom == "" || i < 0 {
+		return nil
+	}
+	want := a.pass.desired.Containers[i]
+	now, err := a.api.ContainerInspect(ctx, want.Name)
+	if err != nil {
+		return a.failed("look at container "+want.Name, err)
+	}
+	if _, in := now.NetworkSettings.Networks[want.Network]; !in {
+		if err := a.enter(ctx, want.Network, now.ID, want); err != nil {
+			return err
 		}
 	}
-	return nil
+	return a.removeIsolated(ctx)
 }
 
 // removeIsolated removes the network of an upgrade, also one that a pass left which was broken off.
@@ -198,7 +250,7 @@ func (a *application) putBackData(ctx context.Context, why error) (parts []strin
 
 func (a *application) restoreSaved(ctx context.Context) error {
 	p := a.pass
-	if err := a.tagBack(ctx, p.actual.Spec, p.actual.Containers[0].ImageID); err != nil {
+	if err := a.tagBack(ctx, p.actual.Spec, a.migratesFrom); err != nil {
 		return err
 	}
 	archive, err := a.openSaved(ctx, *p.saved)
@@ -211,7 +263,7 @@ func (a *application) restoreSaved(ctx context.Context) error {
 	}}
 	err = r.clear(ctx)
 	if err == nil {
-		_, err = r.fillAndStart(ctx, archive, p.actual.Containers[0].ImageID)
+		_, err = r.fillAndStart(ctx, archive, a.migratesFrom)
 	}
 	return errors.Join(err, archive.Close())
 }

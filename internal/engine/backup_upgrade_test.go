@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,4 +156,33 @@ func testMigrationFails(t *testing.T, p *plant) {
 	}
 	p.empty()
 	p.alone()
+}
+
+// endedMaker names a process of this host that has ended.
+func endedMaker(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	_, host, _ := strings.Cut(maker(), "@")
+	return strconv.Itoa(cmd.Process.Pid) + "@" + host
+}
+
+// An upgrade to another format of the data that is broken off is gone on with by the next pass.
+func TestForeignCutMigration(t *testing.T) {
+	t.Parallel()
+	e := open(t, testneed.Docker(t))
+	well := standin(t, "well")
+	versions := []struct{ version, archive string }{
+		{"1.0.0", ofFormat(t, testImage+":1.0.0", "1.1", well)}, {"2.0.0", ofFormat(t, testImage+":2.0.0", "2.0", well)},
+	}
+	p := newPlant(t, e, versions[0].archive)
+	p.given.AllowDowngrade = true
+	p.apply()
+	p.keepData(t)
+	p.eachCut(t, cuts{stride: 21, change: func() {
+		slices.Reverse(versions)
+		p.given.Version, p.given.ImageArchive = versions[0].version, versions[0].archive
+	}, mended: func(t *testing.T) { p.t = t; p.alone() }})
 }

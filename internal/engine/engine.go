@@ -31,6 +31,7 @@ type Engine struct {
 	local bool       // its file system and network are this process's
 	ssh   *sshDialer // what it is reached by; nil: directly
 	at    string     // name or address of the host of an engine that is not local
+	by    string     // names this process on what it leaves on the engine
 }
 
 // Options say which engine.
@@ -45,7 +46,7 @@ type Options struct {
 // Open connects and makes sure that the engine answers. Errors are of kind unavailable (no
 // engine), forbidden (no permission) or invalid (not an address), and say what to do.
 func Open(ctx context.Context, o Options) (*Engine, error) {
-	e := &Engine{log: o.Log, host: findHost(o)}
+	e := &Engine{log: o.Log, host: findHost(o), by: maker()}
 	options, err := e.options(ctx, o)
 	if err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func cut(t *testing.T, e *Engine, changes int) *Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { api.Close() })
-	return &Engine{api: api, log: e.log, host: e.host, local: e.local}
+	return &Engine{api: api, log: e.log, host: e.host, local: e.local, by: endedMaker(t)}
 }
 
 // whole fails unless exactly the instance's containers are there, each once, running what it
