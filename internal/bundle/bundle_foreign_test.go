@@ -17,7 +17,7 @@ import (
 func makeBundle(t *testing.T, dist string) []byte {
 	t.Helper()
 	arch := "linux/" + runtime.GOARCH
-	cmd := exec.CommandContext(t.Context(), "make", "-C", filepath.Join("..", ".."), "bundle", "VERSION=0.1.0", "DIST="+dist,
+	cmd := exec.CommandContext(t.Context(), "make", "-C", filepath.Join("..", ".."), "bundle", "VERSION=0.1.0", "DIST="+dist, "BIN="+filepath.Join(dist, "bin"),
 		"BUNDLE_PLATFORMS="+arch, "COLLECTION_PLATFORMS="+arch, "IMAGE_ARCHS="+runtime.GOARCH)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make bundle: %v\n%s", err, out)
