@@ -111,9 +111,21 @@ func (a *application) makeWay(ctx context.Context, want plan.Container) error {
 
 // leavesLater reports whether the part's container is yet to be replaced or deleted.
 func (a *application) leavesLater(part string) bool {
-	return !a.settled[part] && !a.isOpen(part) && slices.ContainsFunc(a.pass.Plan.Steps, func(s plan.Step) bool {
+	return !a.isOpen(part) && a.hasLater(func(name string, symbol plan.Symbol) bool {
+		return name == part && (symbol == plan.Replace || symbol == plan.Delete)
+	})
+}
+
+// replacesLater reports whether a container is yet to be replaced.
+func (a *application) replacesLater() bool {
+	return a.hasLater(func(_ string, symbol plan.Symbol) bool { return symbol == plan.Replace })
+}
+
+// hasLater looks for a container's step that is not done.
+func (a *application) hasLater(step func(part string, symbol plan.Symbol) bool) bool {
+	return slices.ContainsFunc(a.pass.Plan.Steps, func(s plan.Step) bool {
 		kind, name := childOf(s.Address)
-		return kind == plan.KindContainer && name == part && (s.Symbol == plan.Replace || s.Symbol == plan.Delete)
+		return kind == plan.KindContainer && !a.settled[name] && step(name, s.Symbol)
 	})
 }
 
@@ -137,12 +149,13 @@ func portsMeet(a, b plan.Container) bool {
 	})
 }
 
-// arrived notes that a part is as it shall be. When no other waits for its turn stopped, those
-// that were replaced are removed: from here on nothing is put back.
+// arrived notes that a part is as it shall be. When no other is yet to be replaced, or waits for
+// its turn stopped, those that were replaced are removed: from here on nothing is put back. So
+// all parts are of one version, whatever fails.
 func (a *application) arrived(ctx context.Context, part string) error {
 	a.settled[part] = true
 	a.cleared = slices.DeleteFunc(a.cleared, func(c plan.Container) bool { return c.Part == part })
-	if len(a.cleared) > 0 {
+	if len(a.cleared) > 0 || a.replacesLater() {
 		return nil
 	}
 	if err := a.admit(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"runtime"
@@ -169,7 +170,7 @@ func TestForeignCut(t *testing.T) {
 
 	t.Run("creation", func(t *testing.T) {
 		p.t = t
-		p.eachCut(t, cuts{stride: 7, change: func() {
+		p.eachCut(t, cuts{stride: 10, change: func() {
 			p.apply(func(i *spec.Instance) { i.State, i.DeleteVolumes = spec.Absent, true })
 		}, mended: p.keepData})
 	})
@@ -185,12 +186,12 @@ func TestForeignCut(t *testing.T) {
 	})
 	t.Run("ports that are swapped", func(t *testing.T) {
 		p.t = t
-		p.eachCut(t, cuts{stride: 4, change: p.swap})
+		p.eachCut(t, cuts{stride: 5, change: p.swap})
 	})
 	t.Run("then an image that crashes", func(t *testing.T) {
 		p.t = t
 		ports := []spec.Port{p.given.Ports[spec.PortHTTPS], freePort(t)}
-		p.eachCut(t, cuts{stride: 3, change: func() {
+		p.eachCut(t, cuts{stride: 5, change: func() {
 			slices.Reverse(ports)
 			p.given.Ports[spec.PortHTTPS] = ports[0]
 		}, broken: func(t *testing.T) {
@@ -212,7 +213,7 @@ func TestForeignCut(t *testing.T) {
 		p.t = t
 		third := os.Getpid() % 250 // so that two runs on one host do not meet
 		masks := []string{fmt.Sprintf("10.253.%d.0/27", third), fmt.Sprintf("10.253.%d.64/27", third)}
-		p.eachCut(t, cuts{stride: 11, change: func() {
+		p.eachCut(t, cuts{stride: 14, change: func() {
 			slices.Reverse(masks)
 			p.given.NetworkMask = masks[0]
 		}})
@@ -238,8 +239,9 @@ func (p *plant) swap() {
 	ports[spec.PortHTTPS], ports[spec.PortMQTTS] = ports[spec.PortMQTTS], ports[spec.PortHTTPS]
 }
 
-// Ports change hands within one pass, and what fails or is broken off then is undone together.
-func TestForeignPortsSwapped(t *testing.T) {
+// Ports change hands within one pass, and what fails or is broken off is undone together: all
+// parts are of one version.
+func TestForeignPutBackTogether(t *testing.T) {
 	t.Parallel()
 	e := open(t, testneed.OwnDocker(t))
 	dir := t.TempDir()
@@ -273,6 +275,30 @@ func TestForeignPortsSwapped(t *testing.T) {
 	p.swap()
 	p.empty()
 	p.whole(t)
+
+	ids := p.ids()
+	pass := p.plan(func(i *spec.Instance) { // of which the mapper alone is never healthy
+		i.Version, i.WaitTimeout, i.ImageArchive = "1.1.0", 3, archive(t, dir, "1.1.0", "spoil", runtime.GOARCH)
+	})
+	done, err = e.Apply(t.Context(), pass, nil)
+	if err == nil || !strings.Contains(p.named(err.Error()), "the previous containers NAME-control-1, NAME-broker-1, NAME-mapper-1 were put back") {
+		t.Errorf("got %v", err)
+	}
+	has(t, p.named(done.String()), "container/control: image changed [failed]", "container/broker: image changed [failed]", "container/mapper: image changed [failed]")
+	if now := p.ids(); !maps.Equal(ids, now) {
+		t.Errorf("not the containers of before run: %v, %v", ids, now)
+	}
+	p.empty()
+	p.whole(t)
+}
+
+// ids are those of the containers, by part.
+func (p *plant) ids() map[string]string {
+	ids := map[string]string{}
+	for part, identity := range p.identities() {
+		ids[part], _, _ = strings.Cut(identity, " ")
+	}
+	return ids
 }
 
 // secret reads one of the instance's secrets.

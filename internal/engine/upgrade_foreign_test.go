@@ -397,8 +397,8 @@ func (x *traffic) end() {
 	x.ended.Wait()
 }
 
-// watch collects which parts' containers are made, end, start and go, in order, as often as
-// the part changes.
+// watch collects which parts' containers are made, end and start, in order, as often as the
+// part changes, until the record is replaced.
 func watch(t *testing.T, e *Engine, instance string) (parts func() []string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -415,7 +415,7 @@ func watch(t *testing.T, e *Engine, instance string) (parts func() []string) {
 					continue
 				}
 				part := m.Actor.Attributes[render.LabelPart]
-				if len(list) == 0 || list[len(list)-1] != part {
+				if m.Action != "destroy" && (len(list) == 0 || list[len(list)-1] != part) {
 					list = append(list, part)
 				}
 				if part == "" && m.Action == "destroy" {
