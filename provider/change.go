@@ -23,7 +23,7 @@ const (
 // preview is the server's own plan of one object. What else the request holds is there for it to
 // refer to, and is planned by its own resource.
 func (p *plant) preview(ctx context.Context, req plan.Request, address string) (plan.Plan, error) {
-	req.Authorise, req.Outline = true, true
+	req.Authorise, req.Outline = !p.unchecked, true
 	answer, err := p.client.Plan(ctx, req)
 	if err != nil {
 		return plan.Plan{}, err

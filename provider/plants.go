@@ -16,10 +16,13 @@ import (
 // plants are the instances that one walk of Terraform reaches, by the name of their context.
 // They are opened when they are first needed: one that the same apply brings up is not there before.
 type plants struct {
-	settings settings
-	keep     bool // what the state says of an instance that does not answer
-	version  string
-	getenv   func(string) string
+	settings  settings
+	keep      bool // what the state says of an instance that does not answer
+	unchecked bool // plans are made without asking whether the caller may apply them
+	version   string
+	getenv    func(string) string
+
+	deployments deployments
 
 	mu   sync.Mutex // guards open
 	open map[string]*plant
@@ -38,7 +41,8 @@ func newPlants(_ context.Context, s settings, version string, getenv func(string
 		addError(&diags, "Wrong settings of the provider", err)
 	}
 	return &plants{
-		settings: s, keep: s.OnUnreachable.ValueString() == unreachableKeep, version: version, getenv: getenv, open: map[string]*plant{},
+		settings: s, keep: s.OnUnreachable.ValueString() == unreachableKeep,
+		unchecked: s.CheckPermissions.Equal(types.BoolValue(false)), version: version, getenv: getenv, open: map[string]*plant{},
 	}, diags
 }
 
@@ -52,7 +56,7 @@ func (p *plants) at(ctx context.Context, name types.String, diags *diag.Diagnost
 	p.mu.Lock()
 	one := p.open[name.ValueString()]
 	if one == nil {
-		one = &plant{name: name.ValueString()}
+		one = &plant{name: name.ValueString(), unchecked: p.unchecked}
 		p.open[one.name] = one
 	}
 	p.mu.Unlock()
@@ -99,7 +103,8 @@ func cannotUse(name types.String) string {
 
 // plant is one instance, with what this walk has read of it and plans for it.
 type plant struct {
-	name string
+	name      string
+	unchecked bool // see plants
 
 	mu       sync.Mutex // guards what connect makes
 	client   *client.Client

@@ -17,17 +17,18 @@ import (
 
 // settings is the provider block.
 type settings struct {
-	URL           types.String `tfsdk:"url"`
-	Username      types.String `tfsdk:"username"`
-	Password      types.String `tfsdk:"password"`
-	Token         types.String `tfsdk:"token"`
-	CACert        types.String `tfsdk:"ca_cert"`
-	CAPath        types.String `tfsdk:"ca_path"`
-	Insecure      types.Bool   `tfsdk:"insecure"`
-	Context       types.String `tfsdk:"context"`
-	DockerHost    types.String `tfsdk:"docker_host"`
-	Contexts      types.Map    `tfsdk:"contexts"`
-	OnUnreachable types.String `tfsdk:"on_unreachable"`
+	URL              types.String `tfsdk:"url"`
+	Username         types.String `tfsdk:"username"`
+	Password         types.String `tfsdk:"password"`
+	Token            types.String `tfsdk:"token"`
+	CACert           types.String `tfsdk:"ca_cert"`
+	CAPath           types.String `tfsdk:"ca_path"`
+	Insecure         types.Bool   `tfsdk:"insecure"`
+	Context          types.String `tfsdk:"context"`
+	DockerHost       types.String `tfsdk:"docker_host"`
+	Contexts         types.Map    `tfsdk:"contexts"`
+	OnUnreachable    types.String `tfsdk:"on_unreachable"`
+	CheckPermissions types.Bool   `tfsdk:"check_permissions"`
 }
 
 // contextSettings is one entry of contexts.
@@ -72,6 +73,9 @@ func settingsSchema() schema.Schema {
 				Optional: true, Validators: []validator.String{oneOf(unreachableError, unreachableKeep)},
 				MarkdownDescription: "What a plan does about an instance that does not answer: `error` (default), or `keep` what the state says of it, with a warning. Else `MILLWRIGHT_ON_UNREACHABLE`.",
 			},
+			"check_permissions": schema.BoolAttribute{
+				Optional: true, MarkdownDescription: "Whether a plan fails where its apply would be refused: for want of a permission, or since the instance cannot run what a file declares. True if not given; false is for pipelines that plan with a token that may only read. Else `MILLWRIGHT_CHECK_PERMISSIONS`.",
+			},
 		},
 	}
 }
@@ -81,12 +85,16 @@ func (s *settings) fromEnvironment(getenv func(string) string) error {
 	if pem := getenv("MILLWRIGHT_CA_CERT"); pem != "" && s.CACert.IsNull() && s.CAPath.IsNull() {
 		s.CACert = types.StringValue(pem)
 	}
-	if text := getenv("MILLWRIGHT_INSECURE"); text != "" && s.Insecure.IsNull() {
-		insecure, err := strconv.ParseBool(text)
-		if err != nil {
-			return spec.Errorf(spec.Invalid, "cannot use MILLWRIGHT_INSECURE=%q: it is true or false", text)
+	for name, value := range map[string]*types.Bool{"MILLWRIGHT_INSECURE": &s.Insecure, "MILLWRIGHT_CHECK_PERMISSIONS": &s.CheckPermissions} {
+		text := getenv(name)
+		if text == "" || !value.IsNull() {
+			continue
 		}
-		s.Insecure = types.BoolValue(insecure)
+		given, err := strconv.ParseBool(text)
+		if err != nil {
+			return spec.Errorf(spec.Invalid, "cannot use %s=%q: it is true or false", name, text)
+		}
+		*value = types.BoolValue(given)
 	}
 	if s.OnUnreachable.IsNull() {
 		s.OnUnreachable = types.StringValue(cmp.Or(getenv("MILLWRIGHT_ON_UNREACHABLE"), unreachableError))
