@@ -77,6 +77,7 @@ func (p *Provider) Configure(ctx context.Context, req provider.ConfigureRequest,
 // Resources implements provider.Provider.
 func (p *Provider) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
+		func() resource.Resource { return &instanceResource{} },
 		func() resource.Resource { return &serviceResource{} },
 		func() resource.Resource { return &userResource{} },
 		func() resource.Resource { return &roleResource{} },
