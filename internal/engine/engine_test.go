@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -99,14 +100,18 @@ func testDefaults() spec.InstanceDefaults {
 	return spec.InstanceDefaults{Version: "1.0.0", Timezone: "UTC"}
 }
 
+// freePort is one that nobody listens on, below those that outgoing connections get.
 func freePort(t testing.TB) spec.Port {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 15000+rand.IntN(15000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return spec.Port(address)
+		}
 	}
-	defer l.Close()
-	return spec.Port(l.Addr().String())
+	t.Fatal("no port is free")
+	return ""
 }
 
 // plan looks at the instance.

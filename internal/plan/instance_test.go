@@ -173,3 +173,41 @@ func TestDiffInstanceSettles(t *testing.T) {
 		}
 	}
 }
+
+// A backup precedes what changes an image, where one is wanted; an instance that goes with its
+// volumes takes its backups along.
+func TestDiffBackup(t *testing.T) {
+	desired := deployed(t, spec.Instance{})
+	actual := observed(t, desired)
+	changed := desired
+	changed.Containers = slices.Clone(desired.Containers)
+	changed.Containers[1].ImageID = "another"
+	for name, c := range map[string]struct {
+		in   plan.InstanceInput
+		want bool
+	}{
+		"another image":            {plan.InstanceInput{State: spec.Started, Desired: changed, BackupTo: "volume x"}, true},
+		"no backup wanted":         {plan.InstanceInput{State: spec.Started, Desired: changed}, false},
+		"nothing changes":          {plan.InstanceInput{State: spec.Started, Desired: desired, BackupTo: "volume x"}, false},
+		"it is not there":          {plan.InstanceInput{State: spec.Started, Desired: changed, BackupTo: "volume x", Actual: plan.Deployment{Name: desired.Name}}, false},
+		"it goes":                  {plan.InstanceInput{State: spec.Absent, Desired: desired}, false},
+		"it goes with its volumes": {plan.InstanceInput{State: spec.Absent, Desired: desired, DeleteVolumes: true}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.in.Actual.Name == "" {
+				c.in.Actual = actual
+				c.in.Actual.Backups = desired.Name + "_backup"
+			}
+			steps := plan.DiffInstance(c.in)
+			text := plan.Plan{Steps: steps}.String()
+			if strings.Contains(text, "backup") != c.want {
+				t.Errorf("got\n%s", text)
+			}
+			container := slices.IndexFunc(steps, func(s plan.Step) bool { return strings.Contains(s.Address, "/container/") })
+			backup := slices.IndexFunc(steps, func(s plan.Step) bool { return strings.HasSuffix(s.Address, "/backup") })
+			if backup > container {
+				t.Errorf("the backup comes late:\n%s", text)
+			}
+		})
+	}
+}
