@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millwright/millwright/internal/deployer"
 	"github.com/millwright/millwright/internal/engine"
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
@@ -39,19 +38,23 @@ func (t *task) instance() (spec.Instance, error) {
 	if err != nil {
 		return i, err
 	}
-	i.InstallPath, err = t.fromPlaybook(i.InstallPath)
-	return i, err
+	for option, path := range map[string]*string{"install_path": &i.InstallPath, "backup_path": &i.BackupPath} {
+		if *path, err = t.fromPlaybook(option, *path); err != nil {
+			return i, err
+		}
+	}
+	return i, nil
 }
 
-// fromPlaybook makes a path absolute that counts from the playbook.
-func (t *task) fromPlaybook(path string) (string, error) {
+// fromPlaybook makes an option's path absolute that counts from the playbook.
+func (t *task) fromPlaybook(option, path string) (string, error) {
 	if path == "" || filepath.IsAbs(path) {
 		return path, nil
 	}
 	dir, ok := t.given[keyPlaybook].(string)
 	if !ok {
-		return "", spec.Errorf(spec.Invalid, "cannot use install_path %q on the target: a relative one counts from the playbook, which is on the controller", path).
-			WithHint("give an absolute one, such as %s", deployer.DefaultInstallPath)
+		return "", spec.Errorf(spec.Invalid, "cannot use %s %q on the target: a relative one counts from the playbook, which is on the controller", option, path).
+			WithHint("give an absolute one")
 	}
 	return filepath.Join(dir, path), nil
 }

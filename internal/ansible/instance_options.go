@@ -110,7 +110,7 @@ func containerOptions() []Option {
 func passOptions() []Option {
 	return []Option{
 		{Name: "backup", Type: Bool, Doc: []string{"Write a backup before an upgrade. A new instance does."}},
-		{Name: "backup_path", Type: Path, Doc: []string{"Folder on the target for backups. Not given, they lie in a volume. The newest three are kept."}},
+		{Name: "backup_path", Type: Path, Doc: []string{"Folder on the target for backups; a relative one as with I(install_path). Not given, they lie in a volume of the engine. The newest three are kept."}},
 		{Name: "wait", Type: Bool, Default: true, Doc: []string{"Wait until every container is healthy. One that does not become so is replaced by the one before it, and the task fails."}},
 		{Name: "wait_timeout", Type: Int, Default: int64(300), Doc: []string{"Seconds to wait for each container."}},
 		{Name: "delete_volumes", Type: Bool, Default: false, Doc: []string{

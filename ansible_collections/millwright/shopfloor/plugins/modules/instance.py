@@ -209,7 +209,7 @@ options:
     type: bool
   backup_path:
     description:
-      - Folder on the target for backups. Not given, they lie in a volume. The newest three are kept.
+      - Folder on the target for backups; a relative one as with I(install_path). Not given, they lie in a volume of the engine. The newest three are kept.
     type: path
   wait:
     description:
