@@ -145,13 +145,15 @@ func (t *task) carryOut(ctx context.Context, d *deployer.Deployer, p *engine.Pas
 }
 
 // impossible refuses a plan that says itself that it cannot be applied; in check mode too, so
-// that what check mode says is what happens.
+// that what check mode says is what happens. What it warns of is told all the same.
 func (t *task) impossible(p plan.Plan) error {
 	var wrong []spec.Diagnostic
 	for _, d := range p.Diagnostics {
 		if d.Severity == spec.SeverityError {
 			wrong = append(wrong, d)
+			continue
 		}
+		t.warn(warning(d))
 	}
 	switch len(wrong) {
 	case 0:
