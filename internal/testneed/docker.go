@@ -33,7 +33,7 @@ func Docker(t testing.TB) string {
 }
 
 // OwnDocker starts an engine for this test alone, so that it may be filled, broken or stopped.
-// It touches neither the host's firewall nor its bridge docker0.
+// It touches neither the host's firewall, but for allowForwarding, nor its bridge docker0.
 func OwnDocker(t testing.TB, more ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("dockerd")
@@ -47,12 +47,13 @@ func OwnDocker(t testing.TB, more ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host := "unix://" + filepath.Join(dir, "docker.sock")
+	host, subnets := "unix://"+filepath.Join(dir, "docker.sock"), pool(t)
+	allowForwarding(t, subnets)
 	var log bytes.Buffer
 	cmd := exec.Command(program, append([]string{ //nolint:gosec // a test's own program
 		"--host", host, "--data-root", filepath.Join(dir, "data"), "--exec-root", filepath.Join(dir, "exec"),
 		"--pidfile", filepath.Join(dir, "pid"), "--bridge", "none", "--iptables=false", "--ip6tables=false",
-		"--default-address-pool", "base=" + pool(t) + ",size=26", "--log-level", "warn",
+		"--default-address-pool", "base=" + subnets + ",size=26", "--log-level", "warn",
 	}, more...)...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
@@ -83,6 +84,24 @@ func pool(t testing.TB) string {
 	fmt.Fprint(h, t.Name(), os.Getpid())
 	n := h.Sum32()
 	return fmt.Sprintf("10.%d.%d.0/20", 100+n%100, n/100%16*16)
+}
+
+// allowForwarding lets the engine's containers reach each other where another engine, also one
+// that ran before, has the firewall drop what is forwarded. The rule goes with the test.
+func allowForwarding(t testing.TB, subnets string) {
+	policy, err := exec.Command("iptables", "-S", "FORWARD").Output()
+	if err != nil || !bytes.Contains(policy, []byte("-P FORWARD DROP")) {
+		return // no firewall, or one that lets them
+	}
+	rule := []string{"FORWARD", "-s", subnets, "-d", subnets, "-j", "ACCEPT"}
+	if out, err := exec.Command("iptables", append([]string{"-I"}, rule...)...).CombinedOutput(); err != nil {
+		t.Fatalf("cannot let the containers reach each other: %v\n%s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("iptables", append([]string{"-D"}, rule...)...).CombinedOutput(); err != nil {
+			t.Errorf("cannot take the firewall's rule back: %v\n%s", err, out)
+		}
+	})
 }
 
 func stopDocker(t testing.TB, cmd *exec.Cmd, ended <-chan error, dir string) {
