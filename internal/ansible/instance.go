@@ -27,7 +27,7 @@ func instanceModule() *Module {
 		},
 		SeeAlso:  []string{"instance_info", "service", "user", "role"},
 		Examples: instanceExamples,
-		Returns:  append(instanceReturns(), Return{Name: "backup_file", Type: Str, Returned: "when a backup was written", Doc: "The backup that was written before the change.", Sample: "millwright_backup:before-0.2.0.mwb"}),
+		Returns:  append(instanceReturns(), Return{Name: "backup_file", Type: Str, Returned: "when a backup was written", Doc: "The backup that was written before the change.", Sample: "millwright_backup:millwright_20261123T041300.000Z.tar.gz"}),
 		run:      runInstance,
 	}
 }

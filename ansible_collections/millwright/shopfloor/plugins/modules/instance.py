@@ -338,7 +338,7 @@ backup_file:
   description: The backup that was written before the change.
   returned: when a backup was written
   type: str
-  sample: millwright_backup:before-0.2.0.mwb
+  sample: millwright_backup:millwright_20261123T041300.000Z.tar.gz
 plan:
   description: 'What was changed, or in check mode would be: a summary, what it disturbs most, and the steps with their causes.'
   returned: success
