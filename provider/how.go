@@ -94,15 +94,23 @@ func (h how) timeout(operation string) time.Duration {
 func (h *how) settle(config how, was *how, imported, unchanged bool) {
 	if config.Timeouts.IsNull() {
 		h.Timeouts = types.ObjectNull(timeoutTypes)
+		if was != nil && was.noTimes() {
+			h.Timeouts = was.Timeouts
+		}
 	}
-	if was == nil || !imported {
-		return
-	}
-	if unchanged {
+	if was != nil && imported && unchanged {
 		h.Adopt, h.MaxDisturbance, h.Timeouts = was.Adopt, was.MaxDisturbance, was.Timeouts
-	} else if config.Timeouts.IsNull() {
-		h.Timeouts = was.Timeouts
 	}
+}
+
+// noTimes reports whether timeouts says nothing, as that of an import does for ever after.
+func (h how) noTimes() bool {
+	for _, v := range h.Timeouts.Attributes() {
+		if !v.IsNull() {
+			return false
+		}
+	}
+	return true
 }
 
 // reading bounds a read by the time that the state gives it.

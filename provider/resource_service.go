@@ -49,7 +49,7 @@ func (r *serviceResource) Schema(_ context.Context, _ resource.SchemaRequest, re
 			MarkdownDescription: "Text of the commissioning file, such as `file(\"press.yml\")`. Comments, order and quoting make no difference.",
 		},
 		"parameters": schema.DynamicAttribute{
-			Optional:            true,
+			Optional: true, Computed: true, // an import cannot know whether an empty object stands there, or nothing: both are to fit
 			MarkdownDescription: "Values of the file's parameters, an object: all that are not left to their defaults. Secrets belong into `parameters_wo`.",
 		},
 		"parameters_wo": schema.DynamicAttribute{
@@ -155,7 +155,7 @@ func (r *serviceResource) ImportState(ctx context.Context, req resource.ImportSt
 	id, instance := importID(ctx, "id", req, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, serviceModel{
 		how: importedHow(instance), ID: id, Commissioning: commissioningText{StringValue: types.StringNull()},
-		Enabled: types.BoolValue(true), WaitFor: types.StringValue(string(plan.WaitInstalled)),
+		Parameters: noParameters(), Enabled: types.BoolValue(true), WaitFor: types.StringValue(string(plan.WaitInstalled)),
 		AllowUnsupported: types.BoolValue(false), DeleteVolumes: types.BoolValue(false),
 		Resources: types.MapNull(outlineType), Topics: types.SetNull(types.StringType), Links: types.ListNull(linkType),
 	})...)

@@ -177,6 +177,11 @@ func (m *serviceModel) takeSource(ctx context.Context, v spec.ServiceView, o spe
 	return err
 }
 
+// noParameters is an empty object of parameters.
+func noParameters() types.Dynamic {
+	return types.DynamicValue(types.ObjectValueMust(map[string]attr.Type{}, map[string]attr.Value{}))
+}
+
 // sensitiveText is what the server shows in place of a secret.
 const sensitiveText = "(sensitive)"
 

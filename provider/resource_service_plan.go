@@ -28,6 +28,7 @@ func (r *serviceResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	given := config.how
+	next.leaveOut(config, was)
 	unchanged := next.same(ctx, was)
 	next.openComputed()
 	if unchanged {
@@ -46,6 +47,17 @@ func (r *serviceResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		next.WaitFor, next.AllowUnsupported, next.DeleteVolumes = was.WaitFor, was.AllowUnsupported, was.DeleteVolumes
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, next)...)
+}
+
+// leaveOut has a plan without parameters where none are configured, however the state says that.
+func (m *serviceModel) leaveOut(config serviceModel, was *serviceModel) {
+	if !config.Parameters.IsNull() {
+		return
+	}
+	m.Parameters = types.DynamicNull()
+	if was != nil && was.Parameters.Equal(noParameters()) {
+		m.Parameters = was.Parameters
+	}
 }
 
 // keep lets the state stand where the configuration says the same in other words.
