@@ -59,23 +59,35 @@ type dock struct {
 func newDock(t *testing.T) *dock {
 	t.Helper()
 	testneed.Program(t, "docker")
-	d := &dock{workspace: newWorkspace(t), host: testneed.OwnDocker(t)}
-	d.config = filepath.Join(d.dir, "millwright", "config.yaml")
-	d.env = append(d.env, "MILLWRIGHT_CONFIG="+d.config, "DOCKER_HOST="+d.host)
+	d := another(t, testneed.OwnDocker(t))
 	for _, version := range []string{"0.1.0", "0.2.0"} {
 		d.load(d.archive("millwright/plant:" + version))
 	}
 	return d
 }
 
+// another is a further workspace beside an engine.
+func another(t *testing.T, host string) *dock {
+	t.Helper()
+	d := &dock{workspace: newWorkspace(t), host: host}
+	d.config = filepath.Join(d.dir, "millwright", "config.yaml")
+	d.env = append(d.env, "MILLWRIGHT_CONFIG="+d.config, "DOCKER_HOST="+d.host)
+	return d
+}
+
 // archive writes an image of the runtime.
 func (d *dock) archive(name string) string {
+	d.t.Helper()
+	return d.archiveOf(name, runtimeBuilt.build(d.t))
+}
+
+func (d *dock) archiveOf(name string, program []byte) string {
 	d.t.Helper()
 	path := filepath.Join(d.dir, strings.NewReplacer("/", "_", ":", "_").Replace(name)+".tar")
 	file, err := os.Create(path)
 	if err == nil {
 		err = errors.Join(image.Write(file, image.Options{
-			Tag: name, Arch: runtime.GOARCH, Program: runtimeBuilt.build(d.t), Roots: []byte("none\n"), Created: time.Unix(0, 0),
+			Tag: name, Arch: runtime.GOARCH, Program: program, Roots: []byte("none\n"), Created: time.Unix(0, 0),
 			Labels: map[string]string{"name": name}, Entrypoint: render.Program, UserID: render.UserID, Owned: []string{render.DataDir, render.SecretsDir},
 		}), file.Close())
 	}
@@ -151,6 +163,16 @@ func (d *dock) shows(what, out string, wants ...string) {
 			d.t.Errorf("%s does not show %q:\n%s", what, want, out)
 		}
 	}
+}
+
+// refused plans what cannot be.
+func (d *dock) refused(what string, wants ...string) {
+	d.t.Helper()
+	out, code := d.run("plan", "-input=false")
+	if code != 1 {
+		d.t.Errorf("%s: exit %d\n%s", what, code, out)
+	}
+	d.shows(what, out, wants...)
 }
 
 // freePorts are the ports of an instance at which nobody listens.

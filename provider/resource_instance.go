@@ -59,8 +59,16 @@ func (r *instanceResource) ImportState(ctx context.Context, req resource.ImportS
 	remember(ctx, resp.Private, importedKey, true, &resp.Diagnostics)
 }
 
+// identify says which instance it is, once: another address of the same engine makes no other of it.
 func (m *instanceModel) identify(ctx context.Context, identity *tfsdk.ResourceIdentity, diags *diag.Diagnostics) {
 	if identity == nil {
+		return
+	}
+	var name types.String
+	if !identity.Raw.IsNull() {
+		diags.Append(identity.GetAttribute(ctx, path.Root("name"), &name)...)
+	}
+	if name.Equal(m.Name) {
 		return
 	}
 	diags.Append(identity.SetAttribute(ctx, path.Root("name"), m.Name)...)

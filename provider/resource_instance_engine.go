@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -65,6 +66,14 @@ func (p *plants) dockerHost(own types.String) (host string, known bool) {
 		return "", false
 	}
 	return p.settings.DockerHost.ValueString(), true
+}
+
+// sameEngine reports whether two addresses name the same engine; one that is not known may be another.
+func (p *plants) sameEngine(a, b types.String) bool {
+	x, knownX := p.dockerHost(a)
+	y, knownY := p.dockerHost(b)
+	found := p.getenv("DOCKER_HOST")
+	return knownX && knownY && cmp.Or(x, found) == cmp.Or(y, found)
 }
 
 // renew has the instance of a context reached anew where it is needed next.

@@ -41,13 +41,6 @@ type instanceModel struct {
 	Drift  types.List   `tfsdk:"drift"`
 }
 
-func (m *instanceModel) place() *how {
-	if m == nil {
-		return nil
-	}
-	return &m.how
-}
-
 func (m *instanceModel) object() string { return fmt.Sprintf("instance %q", m.name()) }
 
 // name is the instance's; a configuration may leave it to its default.
@@ -56,10 +49,6 @@ func (m *instanceModel) name() string {
 		return spec.DefaultInstance
 	}
 	return m.Name.ValueString()
-}
-
-func (m *instanceModel) sameObject(other *instanceModel) bool {
-	return m.name() == other.name() && m.DockerHost.Equal(other.DockerHost)
 }
 
 // The times that operations have where timeouts does not say.

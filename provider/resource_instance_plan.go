@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -31,7 +32,10 @@ func (r *instanceResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	if was != nil && !next.sameObject(was) { // the new one is planned apart
+	if moves := was != nil && !r.plants.sameEngine(next.DockerHost, was.DockerHost); moves || was != nil && next.name() != was.name() {
+		if moves {
+			resp.RequiresReplace = append(resp.RequiresReplace, path.Root("docker_host"))
+		}
 		if host, known := r.plants.dockerHost(was.DockerHost); known {
 			r.plants.deployments.leave(host)
 		}
@@ -39,7 +43,9 @@ func (r *instanceResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 		return
 	}
 	next.AdminPasswordWOVersion, next.ImageArchive = config.AdminPasswordWOVersion, config.ImageArchive
-	next.settle(config.how, was.place(), imported, false)
+	if config.Timeouts.IsNull() {
+		next.Timeouts = types.ObjectNull(timeoutTypes)
+	}
 	next.openReach()
 	r.planDeploy(ctx, was, &config, &next, imported, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, next)...)
@@ -161,7 +167,7 @@ func (m *instanceModel) foresee(d *deployer.Deployer, p *engine.Pass, was *insta
 
 // sameAs reports whether a plan would change nothing in the state.
 func (m *instanceModel) sameAs(was *instanceModel) bool {
-	same := m.sameObject(was) && m.Running.Equal(was.Running) && m.URL.Equal(was.URL) && m.CACert.Equal(was.CACert) &&
+	same := m.DockerHost.Equal(was.DockerHost) && m.Running.Equal(was.Running) && m.URL.Equal(was.URL) && m.CACert.Equal(was.CACert) &&
 		m.Context.Equal(was.Context) && m.Drift.Equal(was.Drift) && m.AdminPasswordWOVersion.Equal(was.AdminPasswordWOVersion)
 	for _, o := range allOptions() {
 		same = same && o.get(&m.instanceOptions).Equal(o.get(&was.instanceOptions))
@@ -171,7 +177,7 @@ func (m *instanceModel) sameAs(was *instanceModel) bool {
 
 // asWas reports whether the configuration asks for nothing else than the state has.
 func (m *instanceModel) asWas(ctx context.Context, config, was *instanceModel) bool {
-	if !m.sameObject(was) || !m.Running.Equal(was.Running) {
+	if !m.DockerHost.Equal(was.DockerHost) || !m.Running.Equal(was.Running) {
 		return false
 	}
 	for _, o := range allOptions() {
