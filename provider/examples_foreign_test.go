@@ -1,7 +1,9 @@
 package provider_test
 
 import (
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,6 +49,9 @@ func example(t *testing.T, installed, name string, patterns ...string) *workspac
 			t.Fatalf("no %s in example %s: %v", pattern, name, err)
 		}
 		for _, file := range files {
+			if ext := filepath.Ext(file); ext != ".tf" && ext != ".yml" && ext != ".yaml" {
+				continue // what a person left who tried it
+			}
 			text, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -96,8 +101,13 @@ func TestForeignTerraformExamples(t *testing.T) {
 		w.write("authority.pem", "none") // nobody is asked
 		w.valid()
 	}
+	w := example(t, installed, "resources/millwright_instance", "resource*") // deployed by the quickstart's test
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	w.write("hall2.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	w.valid()
 	example(t, installed, "services", "*").valid().both(i).destroy()
-	w := example(t, installed, "resources/millwright_service", "resource*", "press.yml").valid().both(i)
+	w = example(t, installed, "resources/millwright_service", "resource*", "press.yml").valid().both(i)
 	w.imports("millwright_service")
 	w = example(t, installed, "resources/millwright_role", "resource*").valid().both(i)
 	w.imports("millwright_role")
