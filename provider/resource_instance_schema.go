@@ -57,9 +57,9 @@ func instancePlace() map[string]schema.Attribute {
 			MarkdownDescription: "Name of the instance, and of its compose project; `" + spec.DefaultInstance + "` if not given. Several may share an engine, with names and ports of their own. Another one replaces the instance.",
 		},
 		"docker_host": schema.StringAttribute{
-			Optional: true, PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			Optional: true,
 			MarkdownDescription: "Address of the Docker engine, such as `ssh://user@host`, `unix:///run/user/1000/docker.sock` or `tcp://HOST:2376`, the latter with the certificates that `DOCKER_CERT_PATH` names. " +
-				"Not given, it is the provider's. Another one replaces the instance.",
+				"Not given, it is the provider's. Another engine replaces the instance.",
 		},
 		"running": flag(true, "Whether its containers run. `false` stops them; what the instance holds stays."),
 	}
