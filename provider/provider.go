@@ -87,6 +87,7 @@ func (p *Provider) Resources(context.Context) []func() resource.Resource {
 // DataSources implements provider.Provider.
 func (p *Provider) DataSources(context.Context) []func() datasource.DataSource {
 	return []func() datasource.DataSource{
+		func() datasource.DataSource { return &instanceData{} },
 		func() datasource.DataSource { return &serviceData{} },
 		func() datasource.DataSource { return &servicesData{} },
 		func() datasource.DataSource { return &userData{} },

@@ -61,7 +61,7 @@ func TestForeignTerraformInstanceLife(t *testing.T) {
 		d.main(config)
 		d.apply()
 	})
-	t.Run("import", func(t *testing.T) {
+	t.Run("import", func(*testing.T) {
 		d.must("state", "rm", "millwright_instance.one")
 		d.refused("what exists already", `Instance "one" exists already`, `id = "one"`)
 		d.must("import", "millwright_instance.one", "one")
@@ -100,7 +100,7 @@ func TestForeignTerraformInstanceLife(t *testing.T) {
 		}
 		d.settled()
 	})
-	t.Run("gone", func(t *testing.T) {
+	t.Run("gone", func(*testing.T) {
 		d.main(config)
 		d.apply()
 		d.docker("rm", "-f", "one-control-1", "one-broker-1", "one-mapper-1", "one-north-1", "one-record")
@@ -118,7 +118,7 @@ func TestForeignTerraformInstanceLife(t *testing.T) {
 		}
 		d.env = env
 	})
-	t.Run("renamed", func(t *testing.T) {
+	t.Run("renamed", func(*testing.T) {
 		d.main(strings.Replace(config, `name         = "one"`, `name         = "two"`, 1))
 		d.shows("another name", d.plan(), "must be replaced")
 		d.apply()
