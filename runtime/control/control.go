@@ -173,6 +173,7 @@ func (c *Control) hubLocked(agent string) *hub[spec.Resource] {
 	h, ok := c.resources[agent]
 	if !ok {
 		h = newHub[spec.Resource](c.store.id)
+		h.before = c.identities.await // what a resource publishes is permitted by then
 		c.resources[agent] = h
 	}
 	return h

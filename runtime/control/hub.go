@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/millwright/millwright/internal/spec"
 )
@@ -18,6 +19,9 @@ const maxLog = 10_000
 type hub[T any] struct {
 	store   string
 	changed signal // the state or a watcher's progress moved
+	// before, if not nil, returns when what a change needs elsewhere is in force: each group
+	// with changes waits for it.
+	before func(context.Context)
 
 	mu        sync.Mutex
 	ready     bool
@@ -95,6 +99,9 @@ func (h *hub[T]) Watch(ctx context.Context, after string, handle func(spec.Event
 	for first := true; ; first = false {
 		moved := h.changed.wait()
 		group, revision := h.group(from, resumes, first)
+		if len(group) > 1 && h.before != nil {
+			h.before(ctx)
+		}
 		for _, event := range group {
 			if err := handle(event); err != nil {
 				return err
@@ -201,13 +208,38 @@ func (h *hub[T]) watched() bool {
 }
 
 // takenOver reports whether every live watcher has handled the part's last change.
-func (h *hub[T]) takenOver() bool {
+func (h *hub[T]) takenOver() bool { return h.handled(h.lastChange()) }
+
+// handled reports whether every live watcher has handled the revision.
+func (h *hub[T]) handled(revision int64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.watchers {
-		if w.taken < h.changedAt {
+		if w.taken < revision {
 			return false
 		}
 	}
 	return true
+}
+
+// policyPatience bounds how long a mapper's change waits for the broker's policy: no part is to
+// stand still for another.
+const policyPatience = 2 * time.Second
+
+// await returns when every live watcher has handled the last change there is now, or has had
+// the time for it, or ctx ends.
+func (h *hub[T]) await(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, policyPatience)
+	defer cancel()
+	for revision := h.lastChange(); ; {
+		moved := h.changed.wait()
+		if h.handled(revision) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-moved:
+		}
+	}
 }

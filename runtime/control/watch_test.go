@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/millwright/millwright/internal/plan"
 	"github.com/millwright/millwright/internal/spec"
@@ -173,4 +175,70 @@ func TestPartsGetWhatConcernsThem(t *testing.T) {
 	if h := i.control.resources["hall2"]; h.size() != 0 {
 		t.Error("a mapper keeps what was deleted")
 	}
+}
+
+// What a resource publishes needs a permission: the broker has it before the mapper has the
+// resource. A broker that hangs holds the mapper back for a while, one that is away not at all.
+func TestHubAwaitsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		policy, resources := newHub[string]("store"), newHub[string]("store")
+		resources.before = policy.await
+		var mu sync.Mutex
+		var order []string
+		happened := func(what string) {
+			mu.Lock()
+			defer mu.Unlock()
+			order = append(order, what)
+		}
+		expect := func(want string) {
+			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
+			if got := strings.Join(order, ", "); got != want {
+				t.Errorf("order is %s", got)
+			}
+		}
+		release := make(chan struct{}, 2)
+		ended := make(chan error, 2)
+		watch := func(h *hub[string], handle func(spec.Event[string])) {
+			go func() {
+				ended <- h.Watch(ctx, "", func(e spec.Event[string]) error { handle(e); return nil })
+			}()
+		}
+		set := func(revision int64) {
+			policy.set(revision, map[string]string{"user": fmt.Sprint(revision)})
+			resources.set(revision, map[string]string{"endpoint": fmt.Sprint(revision)})
+			synctest.Wait()
+		}
+		watch(resources, func(e spec.Event[string]) {
+			if e.Type == spec.EventPut {
+				happened("resource " + e.Value)
+			}
+		})
+		set(1)
+		watch(policy, func(e spec.Event[string]) {
+			if e.Type == spec.EventSynced {
+				<-release
+				happened(fmt.Sprint("policy ", e.Revision))
+			}
+		})
+		synctest.Wait()
+		set(2)
+		release <- struct{}{}
+		release <- struct{}{}
+		synctest.Wait()
+		set(3)
+		expect("resource 1, policy 1, policy 2, resource 2")
+		time.Sleep(policyPatience)
+		synctest.Wait()
+		expect("resource 1, policy 1, policy 2, resource 2, resource 3")
+		close(release)
+		cancel()
+		for range 2 {
+			if err := <-ended; !errors.Is(err, context.Canceled) {
+				t.Errorf("a watch ended with %v", err)
+			}
+		}
+	})
 }
