@@ -111,6 +111,7 @@ func TestForeignTerraformExamples(t *testing.T) {
 	server.Close()
 	w.write("hall2.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	w.valid()
+	example(t, installed, "data-sources/millwright_instance", "*").valid()
 	example(t, installed, "services", "*").init().both(i).destroy()
 	w = example(t, installed, "resources/millwright_service", "resource*", "press.yml").init().both(i)
 	w.imports("millwright_service")
