@@ -107,7 +107,7 @@ func (d *instanceData) Read(ctx context.Context, req datasource.ReadRequest, res
 	case err != nil:
 		addError(&resp.Diagnostics, "Cannot read "+like.object(), inOptions(err))
 	case !found:
-		notFound(&resp.Diagnostics, like.object())
+		resp.Diagnostics.AddError("Cannot find "+like.object(), "There is none of that name on the engine. A data source reads what is there; a resource makes it.")
 	default:
 		resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	}

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -87,7 +89,7 @@ func (r *instanceResource) Read(ctx context.Context, req resource.ReadRequest, r
 	}
 	bounded, cancel := m.within(ctx, onRead)
 	defer cancel()
-	gone := false
+	gone, given := false, recall[string](ctx, req.Private, adminKey, &resp.Diagnostics)
 	err := r.at(bounded, host, &resp.Diagnostics, func(d *deployer.Deployer) error {
 		p, err := d.Plan(bounded, spec.Instance{Name: m.name()})
 		if err != nil {
@@ -97,6 +99,9 @@ func (r *instanceResource) Read(ctx context.Context, req resource.ReadRequest, r
 			return nil
 		}
 		r.plants.deployments.own(host, m.name())
+		if given, err = m.observeAdmin(bounded, d, given); err != nil {
+			return err
+		}
 		return m.observe(bounded, d, p, &resp.Diagnostics)
 	})
 	switch {
@@ -105,8 +110,34 @@ func (r *instanceResource) Read(ctx context.Context, req resource.ReadRequest, r
 	case gone:
 		resp.State.RemoveResource(ctx)
 	default:
+		remember(ctx, resp.Private, adminKey, given, &resp.Diagnostics)
 		resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	}
+}
+
+// adminKey is under what a resource remembers which password of its own was last the admin's.
+const adminKey = "admin"
+
+// observeAdmin forgets the version of a password that was the admin's, and is no longer.
+func (m *instanceModel) observeAdmin(ctx context.Context, d *deployer.Deployer, seen string) (now string, err error) {
+	now, err = m.admin(ctx, d)
+	if err == nil && seen != "" && now != seen {
+		m.AdminPasswordWOVersion = types.StringNull()
+	}
+	return now, err
+}
+
+// admin names the given password that is the admin's now; empty where none is.
+func (m *instanceModel) admin(ctx context.Context, d *deployer.Deployer) (string, error) {
+	if m.AdminPasswordWOVersion.ValueString() == "" {
+		return "", nil
+	}
+	label, err := d.Engine().GivenAdmin(ctx, m.name())
+	if err != nil || label == "" {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(label))
+	return hex.EncodeToString(sum[:]), nil
 }
 
 // observe reads into the state how an instance is, by a pass that asks for nothing but its name.
@@ -156,7 +187,7 @@ func (r *instanceResource) Create(ctx context.Context, req resource.CreateReques
 		return
 	}
 	m.identify(ctx, resp.Identity, &resp.Diagnostics)
-	if !r.apply(ctx, &m, &config, nil, &resp.Diagnostics) {
+	if !r.apply(ctx, &m, &config, nil, resp.Private, &resp.Diagnostics) {
 		return
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
@@ -172,7 +203,7 @@ func (r *instanceResource) Update(ctx context.Context, req resource.UpdateReques
 		return
 	}
 	m.identify(ctx, resp.Identity, &resp.Diagnostics)
-	if !r.apply(ctx, &m, &config, &was, &resp.Diagnostics) || resp.Diagnostics.HasError() {
+	if !r.apply(ctx, &m, &config, &was, resp.Private, &resp.Diagnostics) || resp.Diagnostics.HasError() {
 		return // the state stays, and the next plan shows what is yet to be done
 	}
 	remember(ctx, resp.Private, importedKey, false, &resp.Diagnostics)
@@ -181,7 +212,7 @@ func (r *instanceResource) Update(ctx context.Context, req resource.UpdateReques
 
 // apply deploys the instance as it was planned. It reports whether it is there, perhaps not as it
 // should be; there is an error then.
-func (r *instanceResource) apply(ctx context.Context, m, config, was *instanceModel, diags *diag.Diagnostics) (there bool) {
+func (r *instanceResource) apply(ctx context.Context, m, config, was *instanceModel, private memoryWriter, diags *diag.Diagnostics) (there bool) {
 	host, known := r.plants.dockerHost(m.DockerHost)
 	if !known {
 		diags.AddError("Cannot deploy "+m.object(), "The engine is not known, although everything that it depends on is applied.")
@@ -200,12 +231,14 @@ func (r *instanceResource) apply(ctx context.Context, m, config, was *instanceMo
 		}
 		o, err := carryOut(ctx, d, p, m.Running.ValueBool())
 		there = err == nil || touched(o.Plan)
-		if err != nil {
-			err = inOptions(err)
-		}
 		if there {
 			m.told(ctx, p, o, diags)
 		}
+		if err != nil {
+			return err
+		}
+		admin, err := m.admin(ctx, d)
+		remember(ctx, private, adminKey, admin, diags)
 		return err
 	})
 	if err != nil {
@@ -248,12 +281,13 @@ func (m *instanceModel) pass(ctx context.Context, d *deployer.Deployer, config, 
 	return p, tooMuch(p.Plan, plan.Disturbance(m.MaxDisturbance.ValueString()))
 }
 
-// decided is what the plan says, and where that leaves something open, the configuration.
+// decided is what the plan says, and where that leaves something open, the configuration. So it is
+// with the certificate, which nobody can give again without its key.
 func (m *instanceModel) decided(ctx context.Context, config *instanceModel) *instanceModel {
 	asked := *m
 	for _, o := range allOptions() {
 		value := o.get(&m.instanceOptions)
-		if t, err := value.ToTerraformValue(ctx); err == nil && !t.IsFullyKnown() {
+		if t, err := value.ToTerraformValue(ctx); err == nil && !t.IsFullyKnown() || o.name == optionCertificate {
 			o.put(&asked.instanceOptions, o.get(&config.instanceOptions))
 		}
 	}

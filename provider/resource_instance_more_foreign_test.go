@@ -7,6 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/millwright/millwright/internal/plan"
+	"github.com/millwright/millwright/internal/spec"
+	"github.com/millwright/millwright/internal/testcert"
 )
 
 // small is an instance alone.
@@ -57,11 +62,39 @@ func TestForeignTerraformInstanceLife(t *testing.T) {
 		if _, err := d.client("one").Login(t.Context(), "admin", "another-admin-password"); err != nil {
 			t.Error(err)
 		}
+		by := "a-password-by-somebody-else"
+		req := plan.Request{Confirm: "any", Users: []spec.User{{Username: "admin", Password: &by}}}
+		if _, err := d.client("one").Apply(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+		d.shows("a password that somebody else has changed", d.plan(), `+ admin_password_wo_version = "2"`, "1 to change")
 		d.env = d.env[:len(d.env)-1]
 		d.main(config)
 		d.apply()
+		if _, err := d.client("one").Login(t.Context(), "admin", password); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("certificate", func(t *testing.T) {
+		pair := testcert.New(t, time.Now().Add(24*time.Hour))
+		d.write("one.pem", string(pair.Certificate))
+		env := d.env
+		d.env = append(d.env, "TF_VAR_key="+string(pair.Key))
+		d.main("variable \"key\" {\n  type = string\n  ephemeral = true\n}\n" + config[:strings.LastIndex(config, "}")] + "  certificate = file(\"one.pem\")\n  private_key_wo = var.key\n}\n")
+		d.shows("a certificate", d.plan(), "+ certificate", "container/control")
+		d.apply()
+		d.env = env
+		d.main(config)
+		d.settled() // what is not given stays
+	})
+	t.Run("read", func(*testing.T) {
+		d.main(config + "data \"millwright_instance\" \"it\" {\n  name = \"one\"\n}\noutput \"it\" {\n  value = data.millwright_instance.it\n}\n")
+		d.shows("the data source", d.apply(), `"agents" = toset([ "north", ])`, `"running" = true`, `"part" = "control"`)
+		d.main("data \"millwright_instance\" \"it\" {\n  name = \"nobody\"\n}\n" + config)
+		d.refused("one that is not there", `Cannot find instance "nobody"`)
 	})
 	t.Run("import", func(*testing.T) {
+		d.main(config)
 		d.must("state", "rm", "millwright_instance.one")
 		d.refused("what exists already", `Instance "one" exists already`, `id = "one"`)
 		d.must("import", "millwright_instance.one", "one")
@@ -91,7 +124,7 @@ func TestForeignTerraformInstanceLife(t *testing.T) {
 			t.Error("control was made anew")
 		}
 	})
-	t.Run("drift", func(t *testing.T) { driftOfInstance(t, d) })
+	t.Run("drift", func(*testing.T) { driftOfInstance(d) })
 	t.Run("runner", func(t *testing.T) { // another machine, which has the state alone
 		d.main(config + "resource \"millwright_role\" \"r\" {\n  context = millwright_instance.one.context\n  name = \"r\"\n  permissions = [" + readPlant + "]\n}\n")
 		d.apply()
@@ -99,6 +132,17 @@ func TestForeignTerraformInstanceLife(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.settled()
+	})
+	t.Run("tainted", func(*testing.T) {
+		d.main(config)
+		d.must("taint", "millwright_instance.one")
+		d.shows("what is tainted", d.plan(), "must be replaced")
+		d.apply()
+		d.must("state", "rm", "millwright_instance.one")
+		d.main(config[:strings.LastIndex(config, "}")] + "  adopt = true\n}\n")
+		d.shows("what is taken over", d.apply(), "1 added")
+		d.main(config)
+		d.apply()
 	})
 	t.Run("gone", func(*testing.T) {
 		d.main(config)
@@ -156,7 +200,7 @@ func refusedInstances(t *testing.T, d *dock, ports string) {
 }
 
 // driftOfInstance changes an instance behind Terraform's back.
-func driftOfInstance(t *testing.T, d *dock) {
+func driftOfInstance(d *dock) {
 	for _, c := range []struct {
 		what, want string
 		do         func()

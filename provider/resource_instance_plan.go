@@ -106,8 +106,13 @@ func keyKnown(ctx context.Context, config, was *instanceModel) bool {
 // outlookOf puts into next what the pass will lead to, and says what that disturbs.
 func (r *instanceResource) outlookOf(ctx context.Context, d *deployer.Deployer, p *engine.Pass, host string, was, config, next *instanceModel, imported bool, diags *diag.Diagnostics) error {
 	summary := "Cannot plan " + next.object()
-	if was == nil && exists(p) && !next.Adopt.ValueBool() && !r.plants.deployments.owns(host, next.name()) {
-		return inPlace(next)
+	if was == nil && exists(p) {
+		switch {
+		case r.plants.deployments.owns(host, next.name()):
+			return nil // it goes first, and is made anew
+		case !next.Adopt.ValueBool():
+			return inPlace(next)
+		}
 	}
 	if len(impossible(p.Plan)) > 0 && was == nil && r.plants.deployments.makesRoom(host) {
 		return nil // its predecessor may be what is in the way
