@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/millwright/millwright/internal/testneed"
 )
@@ -105,6 +106,35 @@ func TestForeignCache(t *testing.T) {
 	if os.Getuid() == 0 {
 		p.command("chown", "nobody", kept[0])
 		p.must("info.yml")
+	}
+}
+
+// TestForeignCacheOfOthers names a folder for the program that holds other things: they stay, and
+// so does who may read them.
+func TestForeignCacheOfOthers(t *testing.T) {
+	p := newPlant(t)
+	p.overSSH()
+	dir := t.TempDir()
+	old := time.Now().Add(-24 * time.Hour)
+	names := []string{".profile", "a", "b", "c", "d", "sub/.env"}
+	for _, name := range names {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, nil, 0o600), os.Chtimes(file, old, old)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.command("chmod", "755", dir)
+	_, printed, err := p.run("info.yml", "-e", "millwright_cache_dir="+dir)
+	if err != nil || !strings.Contains(printed, "holds other files") {
+		t.Errorf("%v; nothing is said of the folder:\n%s", err, printed)
+	}
+	for _, name := range names {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the folder is now %v, %v", info, err)
 	}
 }
 

@@ -52,6 +52,9 @@ MISSING = 127
 MARK = "millwright-platform: "
 NO_TERMINAL = "must have a tty"  # what sudo says
 
+# What the folder of the binaries holds: each under its SHA-256, and those that are on their way.
+OWN_FILES = r"^(\.?[0-9a-f]{64}|\.[0-9a-f]{64}\.[0-9]+)$"
+
 
 class Refused(Exception):
     """What the user is told, as a failure of the task."""
@@ -241,6 +244,9 @@ class Dispatch(ActionBase):
             "d=%s" % self._folder(task_vars),
             's=%s' % digest,
             't="$d/.$s.$$"',
+            # a folder that somebody keeps other things in is neither closed to others nor cleared up
+            'o=$(ls -A "$d" 2>/dev/null | grep -vE "%s" | head -n 1)' % OWN_FILES,
+            'if [ -n "$o" ]; then echo "$d holds other files, such as $o" >&2; exit 1; fi',
             'if mkdir -p "$d" && chmod 700 "$d" && [ -O "$d" ] && gzip -dc >"$t" && chmod 700 "$t" && mv -f "$t" "$d/$s"',
             # what a cut connection left goes; of earlier versions the newest two stay, for other controllers
             'then find "$d" -type f -name ".*" -mmin +60 -exec rm -f {} +',
@@ -252,7 +258,7 @@ class Dispatch(ActionBase):
             return True
         self._display.warning(
             "The program cannot be kept on the target, so that it is sent with every task: %s. "
-            "Name a folder for it by the variable millwright_cache_dir." % to_text(answer["stderr"]).strip()
+            "Name a folder of its own for it by the variable millwright_cache_dir." % to_text(answer["stderr"]).strip()
         )
         return False
 
