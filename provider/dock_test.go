@@ -109,6 +109,16 @@ func (d *dock) load(archive string) {
 	}
 }
 
+// read returns what a file of the workspace holds.
+func (d *dock) read(name string) string {
+	d.t.Helper()
+	text, err := os.ReadFile(filepath.Join(d.dir, name))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(text)
+}
+
 // docker runs the engine's own program.
 func (d *dock) docker(args ...string) string {
 	d.t.Helper()

@@ -70,6 +70,9 @@ func (p *plants) dockerHost(own types.String) (host string, known bool) {
 
 // sameEngine reports whether two addresses name the same engine; one that is not known may be another.
 func (p *plants) sameEngine(a, b types.String) bool {
+	if a.Equal(b) && !a.IsUnknown() {
+		return true // also where the provider's own is not known
+	}
 	x, knownX := p.dockerHost(a)
 	y, knownY := p.dockerHost(b)
 	found := p.getenv("DOCKER_HOST")

@@ -277,6 +277,11 @@ resource "millwright_service" "press" {
 `, d.host, freePorts(t), freePorts(t), readPlant))
 	d.shows("the plan", d.plan(), "7 to add")
 	d.shows("the apply", d.apply(), "7 added", "A password was made for the user admin")
+	d.write("main.tf", strings.Replace(d.read("main.tf"), "input = ", "triggers_replace = 1\n  input = ", 1))
+	if out := d.plan(); !strings.Contains(out, "1 to add, 2 to change, 1 to destroy") || strings.Contains(out, "millwright_role.operators[\"berlin\"] must be replaced") {
+		t.Errorf("an engine that is not known yet:\n%s", out)
+	}
+	d.apply()
 	for _, plant := range []string{"berlin", "aachen"} {
 		if _, err := d.client(plant).Services().Get(t.Context(), "press"); err != nil {
 			t.Error(err)

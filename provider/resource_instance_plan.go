@@ -46,14 +46,18 @@ func (r *instanceResource) ModifyPlan(ctx context.Context, req resource.ModifyPl
 	if config.Timeouts.IsNull() {
 		next.Timeouts = types.ObjectNull(timeoutTypes)
 	}
-	next.openReach()
+	next.openReach(was)
 	r.planDeploy(ctx, was, &config, &next, imported, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, next)...)
 }
 
-// openReach leaves to the apply how the instance is reached.
-func (m *instanceModel) openReach() {
+// openReach leaves to the apply how the instance is reached. The name of its context stays: what is
+// declared on it would else be planned to be replaced.
+func (m *instanceModel) openReach(was *instanceModel) {
 	m.URL, m.CACert, m.Context, m.Drift = types.StringUnknown(), types.StringUnknown(), types.StringUnknown(), types.ListUnknown(types.StringType)
+	if was != nil && !was.Context.IsNull() {
+		m.Context = was.Context
+	}
 }
 
 // keepReach leaves it as it is.
