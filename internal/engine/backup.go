@@ -105,10 +105,15 @@ func neededVolumes(i spec.Instance) []string {
 	return append(names, render.SecretsVolume(i.Name))
 }
 
-// backUp copies first and puts the copy in its place once the instance goes on. The image is any
-// that the engine has.
-func (e *Engine) backUp(ctx context.Context, o BackupOptions, now *observation, image string) (Saved, error) {
-	saved := Saved{Instance: o.Instance, Time: time.Now().UTC().Truncate(time.Millisecond)}
+// backUp copies first and puts the copy in its place once the instance goes on. Nobody else backs
+// the instance up until it is there. The image is any that the engine has.
+func (e *Engine) backUp(ctx context.Context, o BackupOptions, now *observation, image string) (saved Saved, err error) {
+	helper, old, err := e.lock(ctx, now.Name, image, now.Volumes, false)
+	if err != nil {
+		return saved, err
+	}
+	defer func() { err = errors.Join(err, e.dropHelper(ctx, helper)) }()
+	saved = Saved{Instance: o.Instance, Time: time.Now().UTC().Truncate(time.Millisecond)}
 	if now.Spec != nil {
 		saved.Version = now.Spec.Version
 	}
@@ -118,7 +123,7 @@ func (e *Engine) backUp(ctx context.Context, o BackupOptions, now *observation, 
 	}
 	counted := &counter{to: to}
 	header := BackupHeader{Version: o.Version, Instance: o.Instance, Time: saved.Time, Spec: now.Spec}
-	held, err := e.copyHeld(ctx, counted, image, header, now)
+	held, err := e.copyHeld(ctx, counted, locked{helper, old}, header, now)
 	saved.Held = held.Seconds()
 	if err == nil {
 		err = ctx.Err()
@@ -151,14 +156,15 @@ func (c *counter) Write(content []byte) (int, error) {
 	return n, err
 }
 
+// locked is an instance's own helper, see lock.
+type locked struct {
+	helper string
+	old    bool
+}
+
 // copyHeld writes the backup while the instance stands still, and returns for how long it did.
-func (e *Engine) copyHeld(ctx context.Context, w io.Writer, image string, header BackupHeader, now *observation) (held time.Duration, err error) {
-	helper, old, err := e.lock(ctx, now.Name, image, now.Volumes, false)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, e.dropHelper(ctx, helper)) }()
-	h, err := e.hold(ctx, now.Containers, old)
+func (e *Engine) copyHeld(ctx context.Context, w io.Writer, by locked, header BackupHeader, now *observation) (held time.Duration, err error) {
+	h, err := e.hold(ctx, now.Containers, by.old)
 	defer func() {
 		err = errors.Join(err, h.release(ctx))
 		held = time.Since(h.since)
@@ -166,7 +172,7 @@ func (e *Engine) copyHeld(ctx context.Context, w io.Writer, image string, header
 	if err != nil {
 		return 0, err
 	}
-	if err := e.copyVolumes(ctx, w, helper, header, now.Volumes); err != nil {
+	if err := e.copyVolumes(ctx, w, by.helper, header, now.Volumes); err != nil {
 		return 0, err
 	}
 	return 0, h.still(ctx)

@@ -217,3 +217,54 @@ func randomText(size int) string {
 	}
 	return b.String()[:size]
 }
+
+// A foreign backup may say more of its files than ours do: extended attributes give a program
+// rights on the engine's host. They do not come into the volumes.
+func TestBackupUnpacksNoAttributes(t *testing.T) {
+	var backup bytes.Buffer
+	zip := gzip.NewWriter(&backup)
+	from, to := tar.NewReader(mustUnzip(t, sampleBackup(t))), tar.NewWriter(zip)
+	for {
+		h, err := from.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil && strings.HasSuffix(h.Name, "control.db") {
+			h.Format, h.PAXRecords = tar.FormatPAX, map[string]string{"SCHILY.xattr.security.capability": "everything"}
+		}
+		if err == nil {
+			err = to.WriteHeader(h)
+		}
+		if err == nil {
+			_, err = io.Copy(to, from)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(to.Close(), zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var given bytes.Buffer
+	files, met := tar.NewWriter(&given), false
+	_, _, err := readBackup(&backup, func(volume, name string, h *tar.Header, content io.Reader) error {
+		met = met || h.PAXRecords["SCHILY.xattr.security.capability"] != ""
+		if err := files.WriteHeader(unpacked(volume, name, h)); err != nil {
+			return err
+		}
+		_, err := io.Copy(files, content)
+		return err
+	})
+	if err != nil || !met || strings.Contains(given.String(), "capability") {
+		t.Errorf("%v; the attributes were in the backup: %v; they come into the volumes: %v", err, met, strings.Contains(given.String(), "capability"))
+	}
+}
+
+func mustUnzip(t testing.TB, content []byte) io.Reader {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/millwright/millwright/internal/atomicfile"
@@ -26,6 +25,11 @@ func backupName(instance string, at time.Time) string {
 
 const backupExtension = ".tar.gz"
 
+// backupNames is a pattern of the names that backupName gives.
+func backupNames(instance string) string {
+	return regexp.QuoteMeta(instance) + `_\d{8}T\d{6}\.\d{3}Z` + regexp.QuoteMeta(backupExtension)
+}
+
 // place is where a backup is written to. Whoever opens it must commit or abort it; neither
 // happens while the instance is held.
 type place interface {
@@ -40,7 +44,7 @@ func (e *Engine) openPlace(o BackupOptions, at time.Time, image string) (place, 
 	case o.Writer != nil:
 		return writerPlace{o.Writer}, nil
 	case o.File != "":
-		return openFile(o.File, filepath.Base(o.File))
+		return openFile(o.File, regexp.QuoteMeta(filepath.Base(o.File)))
 	case o.Dir != "":
 		return openDir(o, at)
 	}
@@ -59,13 +63,14 @@ type filePlace struct {
 	path string
 }
 
-// openFile first removes what a backup that was killed has left of what shall have the base name.
-func openFile(path, leftovers string) (*filePlace, error) {
+// openFile first removes what a backup that was killed has left of files whose names match the
+// pattern. The caller has the instance's lock, so that nobody writes them now.
+func openFile(path, pattern string) (*filePlace, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, spec.Errorf(spec.Invalid, "cannot write %q: %w", path, err)
 	}
-	if err := removeParts(filepath.Dir(path), leftovers); err != nil {
+	if err := removeParts(filepath.Dir(path), pattern); err != nil {
 		return nil, notBackedUp(path, err)
 	}
 	file, err := atomicfile.Create(path)
@@ -75,14 +80,18 @@ func openFile(path, leftovers string) (*filePlace, error) {
 	return &filePlace{file, path}, nil
 }
 
-func removeParts(dir, prefix string) error {
+func removeParts(dir, pattern string) error {
+	left, err := regexp.Compile(`^` + pattern + `\.\d+\.tmp$`) // of package atomicfile
+	if err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
-		if name := entry.Name(); strings.HasPrefix(name, prefix) && atomicfile.IsLeftover(name) {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, name)))
+		if left.MatchString(entry.Name()) {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
 		}
 	}
 	return err
@@ -131,7 +140,7 @@ func openDir(o BackupOptions, at time.Time) (place, error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, notBackedUp(o.Dir, err)
 	}
-	file, err := openFile(filepath.Join(o.Dir, backupName(o.Instance, at)), o.Instance+"_")
+	file, err := openFile(filepath.Join(o.Dir, backupName(o.Instance, at)), backupNames(o.Instance))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +155,9 @@ func (p *dirPlace) commit(ctx context.Context, saved *Saved) error {
 	if err != nil {
 		return spec.Errorf(spec.Unavailable, "cannot remove the oldest backups in %q: %w", p.options.Dir, err)
 	}
-	for _, name := range names[:max(0, len(names)-keptBackups)] {
+	// the new one stays, also where the clock has gone back and the others look newer
+	others := slices.DeleteFunc(names, func(name string) bool { return name == saved.Name })
+	for _, name := range others[:max(0, len(others)-keptBackups+1)] {
 		if err := removeFile(filepath.Join(p.options.Dir, name)); err != nil {
 			return err
 		}
@@ -156,7 +167,7 @@ func (p *dirPlace) commit(ctx context.Context, saved *Saved) error {
 
 // backupsIn lists the file names of an instance's backups in a directory, the oldest first.
 func backupsIn(dir, instance string) ([]string, error) {
-	pattern, err := regexp.Compile(`^` + regexp.QuoteMeta(instance) + `_\d{8}T\d{6}\.\d{3}Z` + regexp.QuoteMeta(backupExtension) + `$`)
+	pattern, err := regexp.Compile(`^` + backupNames(instance) + `$`)
 	if err != nil {
 		return nil, err
 	}

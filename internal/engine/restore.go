@@ -210,12 +210,7 @@ func (e *Engine) unpack(ctx context.Context, a *Archive, instance, image string,
 	defer func() { err = errors.Join(err, e.dropHelper(ctx, helper)) }()
 	err = e.upload(ctx, helper, mountsDir, func(w *tar.Writer) error {
 		err := a.read(func(volume, name string, h *tar.Header, content io.Reader) error {
-			to := *h
-			to.Name, to.Format = path.Join(volume, name), tar.FormatPAX
-			if h.Typeflag == tar.TypeDir {
-				to.Name += "/"
-			}
-			if err := w.WriteHeader(&to); err != nil {
+			if err := w.WriteHeader(unpacked(volume, name, h)); err != nil {
 				return err
 			}
 			_, err := io.Copy(w, content)
@@ -233,4 +228,17 @@ func (e *Engine) unpack(ctx context.Context, a *Archive, instance, image string,
 		return spec.Errorf(spec.KindOf(err), "cannot fill the volumes from the backup: %w", err)
 	}
 	return nil
+}
+
+// unpacked is an entry of a backup as the engine unpacks it: with what a backup says of its own
+// entries, and with nothing else that a foreign one may hold, such as extended attributes.
+func unpacked(volume, name string, h *tar.Header) *tar.Header {
+	to := &tar.Header{
+		Typeflag: h.Typeflag, Name: path.Join(volume, name), Mode: h.Mode,
+		Uid: h.Uid, Gid: h.Gid, Size: h.Size, ModTime: h.ModTime, Format: tar.FormatPAX,
+	}
+	if h.Typeflag == tar.TypeDir {
+		to.Name += "/"
+	}
+	return to
 }
