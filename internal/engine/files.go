@@ -57,11 +57,11 @@ func (e *Engine) observeFiles(p *Pass) error {
 		p.actual.Files = append(p.actual.Files, have)
 	}
 	err := notOurs(p)
-	if p.Instance.State == spec.Absent && err != nil {
-		p.actual.Files = nil // they stay where they are
-		return nil
+	if p.Instance.State != spec.Absent {
+		return err
 	}
-	return err
+	p.actual.Files = slices.DeleteFunc(p.actual.Files, func(f plan.File) bool { return err != nil || !render.Ours(f.Content) }) // they stay where they are
+	return nil
 }
 
 func modeOf(f plan.File) uint32 {
@@ -72,20 +72,24 @@ func modeOf(f plan.File) uint32 {
 	return uint32(info.Mode().Perm())
 }
 
-// notOurs refuses to replace the compose file of something else, and with it its .env.
+// notOurs refuses to replace the files of something else.
 func notOurs(p *Pass) error {
+	known := p.actual.Exists()
 	for _, f := range p.actual.Files {
 		if f.Name != render.ComposeFile || f.Content == nil {
 			continue
 		}
 		applied := render.Applied(f.Content)
-		switch {
-		case applied == nil && !p.actual.Exists():
-			return spec.Errorf(spec.Conflict, "cannot use install_path %q: the %s there is not Millwright's", filepath.Dir(f.Path), render.ComposeFile).
-				WithHint("choose another install_path, or move that file away")
-		case applied != nil && applied.Name != p.actual.Name:
+		if applied != nil && applied.Name != p.actual.Name {
 			return spec.Errorf(spec.Conflict, "cannot use install_path %q: it is that of instance %q", filepath.Dir(f.Path), applied.Name).
 				WithHint("give each instance an install_path of its own")
+		}
+		known = known || applied != nil
+	}
+	for _, f := range p.actual.Files {
+		if f.Content != nil && !known && !render.Ours(f.Content) {
+			return spec.Errorf(spec.Conflict, "cannot use install_path %q: the %s there is not Millwright's", filepath.Dir(f.Path), f.Name).
+				WithHint("choose another install_path, or move that file away")
 		}
 	}
 	return nil

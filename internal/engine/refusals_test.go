@@ -92,6 +92,21 @@ func TestForeignRefusals(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("variables of something else", func(t *testing.T) {
+		p := newPlant(t, e, well)
+		file := filepath.Join(p.dir, render.EnvFile)
+		write(t, file, []byte("DATABASE_PASSWORD=x\n"))
+		if _, err := e.Plan(t.Context(), p.given, testDefaults()); spec.KindOf(err) != spec.Conflict || !strings.Contains(err.Error(), "the .env there is not Millwright's") {
+			t.Errorf("got %v", err)
+		}
+		p.apply(func(i *spec.Instance) { i.State = spec.Absent })
+		p.given.InstallPath = t.TempDir()
+		p.apply()
+		p.apply(func(i *spec.Instance) { i.State, i.InstallPath, i.DeleteVolumes = spec.Absent, p.dir, true })
+		if text, err := os.ReadFile(file); err != nil || string(text) != "DATABASE_PASSWORD=x\n" {
+			t.Errorf("the file is now %q, %v", text, err)
+		}
+	})
 	t.Run("full disk", func(t *testing.T) {
 		p := newPlant(t, e, well)
 		p.given.InstallPath = testneed.Tmpfs(t, 16<<10)

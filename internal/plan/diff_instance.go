@@ -285,7 +285,7 @@ func (d instanceDiff) files() []Step {
 			s.Symbol, s.Cause = Create, d.missing(last != nil)
 		case !bytes.Equal(have.Content, f.Content):
 			s.Cause = CauseSettings
-			if last != nil && !bytes.Equal(have.Content, last.Content) {
+			if last == nil || !bytes.Equal(have.Content, last.Content) {
 				s.Cause = "was edited outside; the edited one is kept as " + f.Name + ".bak"
 			}
 		case have.Mode != f.Mode:

@@ -66,7 +66,10 @@ func Compose(i spec.Instance, d plan.Deployment) ([]byte, error) {
 	return append([]byte(composeHeader), text...), nil
 }
 
-const composeHeader = `# Written by Millwright from the instance's settings: change those, not this file. An edited
+// written begins both files.
+const written = "# Written by Millwright"
+
+const composeHeader = written + ` from the instance's settings: change those, not this file. An edited
 # file is kept as docker-compose.yml.bak and replaced. docker compose ps, logs, down and up work.
 `
 
@@ -186,10 +189,16 @@ func Applied(compose []byte) *spec.Instance {
 	return applied
 }
 
+// Ours reports whether the content of a file of one of our names was written by us, or by somebody
+// who edited what we had written.
+func Ours(content []byte) bool {
+	return bytes.HasPrefix(content, []byte(written)) || Applied(content) != nil
+}
+
 // Env writes .env: the environment of every container, which docker-compose.yml names as its env_file.
 func Env(i spec.Instance) []byte {
 	var b bytes.Buffer
-	b.WriteString("# Written by Millwright: the environment of instance " + i.Name + "'s containers.\n")
+	b.WriteString(written + ": the environment of instance " + i.Name + "'s containers.\n")
 	e := environment(i)
 	for _, name := range sortedKeys(e) {
 		fmt.Fprintf(&b, "%s=%s\n", name, quote(e[name]))
