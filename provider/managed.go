@@ -46,6 +46,8 @@ func (m *managed) unread(diags *diag.Diagnostics, summary string, err error) {
 
 // planDelete warns of what a deletion disturbs.
 func (m *managed) planDelete(ctx context.Context, h how, absent plan.Request, address, object string, diags *diag.Diagnostics) {
+	ctx, cancel := h.reading(ctx)
+	defer cancel()
 	p, err := m.plants.at(ctx, h.Context, diags)
 	if p != nil {
 		err = p.previewDelete(ctx, h.request(absent), address, object, diags)

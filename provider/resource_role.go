@@ -147,6 +147,8 @@ func (r *roleResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 }
 
 func (r *roleResource) planChange(ctx context.Context, was *roleModel, next roleModel, diags *diag.Diagnostics) {
+	ctx, cancel := next.reading(ctx)
+	defer cancel()
 	summary := "Cannot plan " + next.object()
 	p, err := r.plants.at(ctx, next.Context, diags)
 	if err != nil {

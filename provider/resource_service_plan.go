@@ -72,6 +72,8 @@ func (m *serviceModel) keep(was *serviceModel) {
 // planChange has the server plan what the configuration asks for, and fills in what it will make
 // of it. It reports whether that is nothing.
 func (r *serviceResource) planChange(ctx context.Context, was *serviceModel, config serviceModel, next *serviceModel, diags *diag.Diagnostics) (unchanged bool) {
+	ctx, cancel := config.reading(ctx)
+	defer cancel()
 	summary := "Cannot plan " + config.object()
 	p, err := r.plants.at(ctx, config.Context, diags)
 	if err != nil {

@@ -217,6 +217,8 @@ func (r *userResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 }
 
 func (r *userResource) planChange(ctx context.Context, was *userModel, config userModel, diags *diag.Diagnostics) {
+	ctx, cancel := config.reading(ctx)
+	defer cancel()
 	summary := "Cannot plan " + config.object()
 	p, err := r.plants.at(ctx, config.Context, diags)
 	if err != nil {

@@ -1,6 +1,7 @@
 package provider_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -39,6 +40,7 @@ type object struct {
 // core does in this process what Terraform does with a provider, and holds the provider to what
 // Terraform holds it to. Each walk has a provider of its own.
 type core struct {
+	version  string // of the provider
 	settings map[string]any
 	state    map[string]object
 }
@@ -51,7 +53,7 @@ type walk struct {
 }
 
 func (c *core) walk(ctx context.Context) (*walk, error) {
-	p := provider.New("test")
+	p := provider.New(cmp.Or(c.version, "test"))
 	server, err := providerserver.NewProtocol6WithError(p)()
 	if err != nil {
 		return nil, err

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -35,6 +36,8 @@ type Client struct {
 	version  string // of this program; empty: not known
 	log      *slog.Logger
 	http     *http.Client
+
+	answered atomic.Bool // something of this API answered
 
 	mu    sync.Mutex // guards token
 	token string
@@ -102,13 +105,17 @@ func parseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+// authorityHint says where an authority comes from.
+const authorityHint = "give the PEM file of the instance's authority by --ca-path; `millwright get authority` prints it on the instance's own machine"
+
 func certPool(pem []byte) (*x509.CertPool, error) {
 	if len(pem) == 0 {
 		return nil, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, spec.Errorf(spec.Invalid, "cannot read the certificate authority: it holds no PEM certificate")
+		return nil, spec.Errorf(spec.Invalid, "cannot read the certificate authority: it holds no PEM certificate").
+			WithHint("%s", authorityHint)
 	}
 	return pool, nil
 }

@@ -105,6 +105,7 @@ func TestProblem(t *testing.T) {
 		"logged out": {401, "application/problem+json", `{"title":"t","status":401,"detail":"who?","kind":"unauthorised"}`, spec.Unauthorised, "who?", "the token is wrong, expired or revoked: log in again with `millwright login`"},
 		"foreign":    {500, "text/html", `<html>`, spec.Internal, "", "check the address: the answer is not of this API"},
 		"broken":     {403, "application/problem+json", `{`, spec.Forbidden, "", "check the address: the answer is not of this API"},
+		"proxy":      {502, "text/html", `<html>`, spec.Unavailable, "", "something in front of the instance answers for it: look whether the instance itself runs"},
 		"redirect":   {302, "text/html", ``, spec.Invalid, "", "use that address itself"},
 	} {
 		t.Run(name, func(t *testing.T) {

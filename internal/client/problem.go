@@ -63,7 +63,7 @@ func (c *Client) failure(response *http.Response, loggedIn bool) error {
 	}
 	p, ok := parseProblem(response.Header.Get("Content-Type"), text)
 	if !ok {
-		return c.busyOr(response, foreignAnswerKind(response))
+		return c.busyOr(response, c.foreignAnswer(response, text))
 	}
 	e := &spec.Error{
 		Kind:        cmp.Or(p.Kind, kindOfStatus(response.StatusCode)),
@@ -98,9 +98,16 @@ func parseProblem(contentType string, text []byte) (problem, bool) {
 	return p, d.Decode(&p) == nil
 }
 
-func foreignAnswerKind(response *http.Response) *spec.Error {
-	return spec.Errorf(kindOfStatus(response.StatusCode), "cannot use %s: it answers %s", response.Request.URL.Redacted(), response.Status).
-		WithHint("check the address: the answer is not of this API")
+// foreignAnswer is about an answer that is not of this API: of a proxy's, or of something else's.
+func (c *Client) foreignAnswer(response *http.Response, text []byte) *spec.Error {
+	e := spec.Errorf(kindOfStatus(response.StatusCode), "cannot use %s: it answers %s", response.Request.URL.Redacted(), response.Status)
+	switch {
+	case e.Kind == spec.Unavailable:
+		return e.WithHint("something in front of the instance answers for it: look whether the instance itself runs")
+	case c.base.Scheme == "http" && strings.Contains(string(text), "HTTP request to an HTTPS server"):
+		return e.WithHint("the port speaks TLS: try https://%s", c.base.Host)
+	}
+	return e.WithHint("check the address: the answer is not of this API")
 }
 
 // kindOfStatus is for answers that do not say their kind, such as a proxy's.
@@ -167,6 +174,8 @@ func (c *Client) unreachableHint(err error) string {
 		return "the port does not speak TLS: try http://" + c.base.Host
 	case errors.As(err, &lookup):
 		return fmt.Sprintf("check the name %q in --url or the context", lookup.Name)
+	case speaksNoHTTP(err) && c.answered.Load():
+		return "the connection was cut off, after other requests had been answered: look whether the instance was restarted, and try again"
 	case speaksNoHTTP(err):
 		return "what listens there does not speak HTTP; if it is the MQTT broker, give the address of the API, such as http://127.0.0.1:8080"
 	}

@@ -128,6 +128,7 @@ func (c *Client) exchange(request *http.Request) (*http.Response, error) {
 		return nil, errors.Join(err, response.Body.Close())
 	}
 	if response.StatusCode/100 == 2 {
+		c.answered.Store(true)
 		return response, nil
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read

@@ -94,7 +94,7 @@ func Resolve(explicit Given, getenv func(string) string) (s Settings, warnings [
 	s.authenticate(explicit, env)
 	if path := cmp.Or(explicit.CAPath, env.CAPath); path != "" {
 		if s.CA, err = os.ReadFile(path); err != nil {
-			return s, warnings, spec.Errorf(spec.Invalid, "cannot read the certificate authority: %w", err)
+			return s, warnings, spec.Errorf(spec.Invalid, "cannot read the certificate authority: %w", err).WithHint("%s", authorityHint)
 		}
 		s.ServerName = "" // who gives an authority has it vouch for the URL
 	}
