@@ -68,10 +68,11 @@ func (h *hold) take(ctx context.Context, c plan.Container, takenOver bool) error
 			return h.failed("pause container "+c.Name, err)
 		}
 		h.log.Warn("cannot pause a container: it is stopped while it is backed up", "container", c.Name, "error", err)
-		if err := h.stop(ctx, c); err != nil {
+		x.stopped = true
+		if err := h.stop(ctx, c); err != nil { // it may have stopped all the same
+			h.held = append(h.held, x)
 			return err
 		}
-		x.stopped = true
 	}
 	h.held = append(h.held, x)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -24,6 +25,7 @@ const (
 	healthPause    = 200 * time.Millisecond // between two questions
 	crashes        = 3                      // restarts after which a container is given up
 	putBackTimeout = 2 * time.Minute        // for each container
+	stopSlack      = 5 * time.Second        // that the engine takes to kill one that does not end in time
 )
 
 func (e *Engine) removeContainer(ctx context.Context, id string) error {
@@ -34,23 +36,55 @@ func (e *Engine) removeContainer(ctx context.Context, id string) error {
 	return nil
 }
 
-// stop lets a container finish what it does.
+// stop lets a container finish what it does. If ctx ends meanwhile it returns when the container
+// has ended all the same: the engine does not give up, and one that is started again before would
+// be stopped by that.
 func (e *Engine) stop(ctx context.Context, c plan.Container) error {
 	if err := e.unpause(ctx, c.ID); err != nil { // else it could not end by itself
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return e.failed("stop container "+c.Name, err)
+	}
 	err := e.api.ContainerStop(ctx, c.ID, container.StopOptions{})
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(err, e.awaitEnd(ctx, c))
+	}
 	if err != nil && !errdefs.IsNotFound(err) {
 		return e.failed("stop container "+c.Name, err)
 	}
 	return nil
 }
 
-func (a *application) restart(ctx context.Context, c plan.Container) error {
-	if err := a.stop(ctx, c); err != nil {
+// awaitEnd waits until a container that is being stopped does not run any more, whatever became
+// of ctx. One that goes on running was not told to stop.
+func (e *Engine) awaitEnd(ctx context.Context, c plan.Container) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(c.StopSeconds)*time.Second+stopSlack)
+	defer cancel()
+	ended, failed := e.api.ContainerWait(ctx, c.ID, container.WaitConditionNotRunning)
+	select {
+	case <-ended:
+		return nil
+	case err := <-failed:
 		return err
 	}
-	return a.startAndWait(ctx, c.ID, c.Name)
+}
+
+// restart does not leave a container stopped where it is broken off.
+func (a *application) restart(ctx context.Context, c plan.Container) error {
+	err := a.stop(ctx, c)
+	if err == nil {
+		err = a.startAndWait(ctx, c.ID, c.Name)
+	}
+	if ctx.Err() == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout)
+	defer cancel()
+	if failed := a.api.ContainerStart(ctx, c.ID, container.StartOptions{}); failed != nil { // one that runs is none
+		err = errors.Join(err, a.failed("start container "+c.Name, failed))
+	}
+	return err
 }
 
 func endpoint(c plan.Container) *network.EndpointSettings {

@@ -140,10 +140,10 @@ func (r *restoration) setAside(ctx context.Context, p *Pass) (Saved, error) {
 		if !c.Running {
 			continue
 		}
+		stopped = append(stopped, c) // it may stop even if that fails
 		if err = r.stop(ctx, c); err != nil {
 			break
 		}
-		stopped = append(stopped, c)
 	}
 	var saved Saved
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // mode is well, sick (never healthy), crash, or spoil: its mapper is sick, and all have written
@@ -43,6 +44,10 @@ func main() {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, os.Interrupt)
 	<-end
+	if slow, err := time.ParseDuration(os.Getenv("STANDIN_SLOW")); err == nil {
+		fmt.Println("it was told to end")
+		time.Sleep(slow)
+	}
 }
 
 func spoil(args []string) {
