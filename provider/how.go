@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
@@ -56,7 +55,7 @@ func importedHow(context types.String) how {
 // withHow adds the shared attributes to a resource's own.
 func withHow(own map[string]schema.Attribute) map[string]schema.Attribute {
 	own["context"] = schema.StringAttribute{
-		Optional: true, PlanModifiers: []planmodifier.String{stringplanmodifier.RequiresReplace()},
+		Optional: true, Computed: true, PlanModifiers: []planmodifier.String{samePlace{}},
 		MarkdownDescription: "Name of the instance: one of the provider's `contexts`, or of the context file. Not given, it is the provider's own. Another one replaces the object.",
 	}
 	own["adopt"] = schema.BoolAttribute{

@@ -90,3 +90,31 @@ func TestForeignTerraformImportOfPlant(t *testing.T) {
 		t.Errorf("import of what does not exist: exit %d\n%s", code, out)
 	}
 }
+
+// An import by name alone finds the provider's own context: the plan after it is empty whether
+// the configuration names that context or none. Another one that becomes the provider's own is another place.
+func TestForeignTerraformImportByName(t *testing.T) {
+	i, other := start(t), start(t)
+	operators := plan.Request{Roles: []spec.Role{{Name: "operators", Permissions: []spec.Permission{{Resource: "plant/#", Operation: spec.Read, Context: spec.MQTT}}}}}
+	i.by(operators)
+	contexts := fmt.Sprintf("contexts = { a = { url = %q, token = %q }, b = { url = %q, token = %q } }", i.url, i.token, other.url, other.token)
+	role := func(place string) string {
+		return "resource \"millwright_role\" \"r\" {\n  name        = \"operators\"\n  permissions = [" + readPlant + "]\n" + place + "}\n"
+	}
+	provider := func(own string) string {
+		return "provider \"millwright\" {\n  context = \"" + own + "\"\n  " + contexts + "\n}\n"
+	}
+	w := newWorkspace(t)
+	for _, place := range []string{"", "  context = \"a\"\n"} {
+		w.main(provider("a") + role(place))
+		w.must("import", "millwright_role.r", "operators")
+		w.settled()
+		w.must("state", "rm", "millwright_role.r")
+	}
+	w.main(provider("a") + role(""))
+	w.must("import", "millwright_role.r", "operators")
+	w.main(provider("b") + role(""))
+	if out, code := w.run("plan", "-detailed-exitcode", "-input=false"); code != 2 || !strings.Contains(out, "must be replaced") {
+		t.Errorf("the plan for another instance: exit %d\n%s", code, out)
+	}
+}

@@ -39,7 +39,7 @@ func TestForeignTerraformQuickstart(t *testing.T) {
 	w.settled()
 
 	w.must("state", "rm", "millwright_service.press")
-	w.must("import", "millwright_service.press", "quickstart/press")
+	w.must("import", "millwright_service.press", "press")
 	w.settled()
 	w.must("state", "rm", "millwright_instance.plant")
 	w.must("import", "millwright_instance.plant", "quickstart")

@@ -86,6 +86,7 @@ func (r *roleResource) IdentitySchema(_ context.Context, _ resource.IdentitySche
 // ImportState implements resource.ResourceWithImportState.
 func (r *roleResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	name, instance := importID(ctx, "name", req, &resp.Diagnostics)
+	instance = r.importPlace(ctx, instance)
 	m := roleModel{how: importedHow(instance), Name: name, Permissions: types.SetNull(permissionType)}
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	setIdentity(ctx, resp.Identity, "name", name, instance, &resp.Diagnostics)
@@ -134,6 +135,7 @@ func (r *roleResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	r.place(ctx, config.Context, was.place(), &next.how, resp, &resp.Diagnostics)
 	unchanged := was != nil && next.sameObject(was) && next.Permissions.Equal(was.Permissions)
 	next.settle(config.how, was.place(), imported, unchanged)
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, next)...)

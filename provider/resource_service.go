@@ -153,6 +153,7 @@ func (r *serviceResource) IdentitySchema(_ context.Context, _ resource.IdentityS
 // ImportState implements resource.ResourceWithImportState.
 func (r *serviceResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	id, instance := importID(ctx, "id", req, &resp.Diagnostics)
+	instance = r.importPlace(ctx, instance)
 	resp.Diagnostics.Append(resp.State.Set(ctx, serviceModel{
 		how: importedHow(instance), ID: id, Commissioning: commissioningText{StringValue: types.StringNull()},
 		Parameters: noParameters(), Enabled: types.BoolValue(true), WaitFor: types.StringValue(string(plan.WaitInstalled)),

@@ -27,6 +27,7 @@ func (r *serviceResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	r.place(ctx, config.Context, was.place(), &next.how, resp, &resp.Diagnostics)
 	given := config.how
 	next.leaveOut(config, was)
 	unchanged := next.same(ctx, was)

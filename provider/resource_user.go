@@ -153,6 +153,7 @@ func (r *userResource) IdentitySchema(_ context.Context, _ resource.IdentitySche
 // ImportState implements resource.ResourceWithImportState.
 func (r *userResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	name, instance := importID(ctx, "username", req, &resp.Diagnostics)
+	instance = r.importPlace(ctx, instance)
 	resp.Diagnostics.Append(resp.State.Set(ctx, userModel{
 		how: importedHow(instance), Username: name,
 		Roles: types.SetNull(types.StringType), Permissions: types.SetNull(permissionType), Grants: types.SetNull(types.StringType),
@@ -204,6 +205,7 @@ func (r *userResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	r.place(ctx, config.Context, was.place(), &next.how, resp, &resp.Diagnostics)
 	next.settle(config.how, was.place(), imported, next.same(was))
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, next)...)
 	switch {

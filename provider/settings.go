@@ -133,6 +133,7 @@ func (s *settings) resolve(ctx context.Context, name string, getenv func(string)
 	return s.reach(client.Given{
 		Context: s.Context.ValueString(), URL: s.URL.ValueString(), Token: s.Token.ValueString(),
 		Username: s.Username.ValueString(), Password: s.Password.ValueString(), CAPath: s.CAPath.ValueString(),
+		Unattended: true,
 	}, getenv, s.CACert)
 }
 
