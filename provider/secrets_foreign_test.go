@@ -1,6 +1,8 @@
 package provider_test
 
 import (
+	"archive/zip"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,7 +52,9 @@ ephemeral "millwright_token" "t" {
 	}
 	w.main(strings.Replace(config("1"), "  username = \"admin\"\n", "", 1))
 	step(0, secrets[0], secrets[1], "plan", "-input=false", "-out=plan.bin")
+	step(0, secrets[0], secrets[1], "show", "-json", "plan.bin")
 	step(0, secrets[0], secrets[1], "apply", "-input=false", "plan.bin")
+	step(0, secrets[0], secrets[1], "show", "-json")
 	step(0, secrets[0], secrets[1], "plan", "-input=false", "-detailed-exitcode")
 	i.onlyOwnToken()
 	w.main(strings.Replace(config("2"), "  username = \"admin\"\n", "", 1))
@@ -67,12 +71,40 @@ ephemeral "millwright_token" "t" {
 		}
 		text, err := os.ReadFile(path)
 		seen++
+		if filepath.Base(path) == "plan.bin" {
+			text = unpacked(t, path)
+		}
 		checkAbsent(t, path, string(text), secrets)
 		return err
 	})
 	if err != nil || seen < 5 {
 		t.Errorf("%d files were searched, %v", seen, err)
 	}
+}
+
+// unpacked is what a plan file holds, which is an archive.
+func unpacked(t *testing.T, path string) (all []byte) {
+	t.Helper()
+	archive, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer archive.Close() //nolint:errcheck // it was only read
+	for _, f := range archive.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, text...)
+	}
+	if len(archive.File) < 3 {
+		t.Errorf("%s holds %d files", path, len(archive.File))
+	}
+	return all
 }
 
 // onlyOwnToken checks that neither sessions nor tokens of Terraform are left.

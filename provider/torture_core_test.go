@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
@@ -54,10 +53,8 @@ type walk struct {
 
 func (c *core) walk(ctx context.Context) (*walk, error) {
 	p := provider.New(cmp.Or(c.version, "test"))
-	server, err := providerserver.NewProtocol6WithError(p)()
-	if err != nil {
-		return nil, err
-	}
+	server := provider.Server(p)()
+	var err error
 	w := &walk{ProviderServer: server, end: func() { p.Close(ctx) }}
 	if w.schemas, err = server.GetProviderSchema(ctx, &tfprotov6.GetProviderSchemaRequest{}); err != nil {
 		return nil, err

@@ -10,8 +10,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	framework "github.com/hashicorp/terraform-plugin-framework/provider"
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
 	"github.com/millwright/millwright/provider"
 )
@@ -58,5 +57,9 @@ func run(ctx context.Context, debugged bool) error {
 		defer cancel()
 		p.Close(ctx)
 	}()
-	return providerserver.Serve(ctx, func() framework.Provider { return p }, providerserver.ServeOpts{Address: provider.Address, Debug: debugged})
+	var opts []tf6server.ServeOpt
+	if debugged {
+		opts = append(opts, tf6server.WithManagedDebug())
+	}
+	return tf6server.Serve(provider.Address, provider.Server(p), opts...)
 }
