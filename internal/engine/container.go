@@ -164,7 +164,7 @@ func (a *application) healthy(ctx context.Context, id, name string) (bool, error
 	if c.Config.Healthcheck != nil && len(c.Config.Healthcheck.Test) > 1 && a.ask(ctx, id, c.Config.Healthcheck.Test[1:]) {
 		return true, nil
 	}
-	if s.Health.Status == container.Unhealthy { // and what it was asked just now says so too
+	if unwell(s) { // and what it was asked just now says so too
 		return false, a.unhealthy(ctx, id, name, "it says that it is not healthy")
 	}
 	return false, nil

@@ -193,8 +193,7 @@ func containerOf(own network.Inspect, c container.InspectResponse) plan.Containe
 		LogDriver: c.HostConfig.LogConfig.Type, LogOptions: c.HostConfig.LogConfig.Config,
 		Memory: c.HostConfig.Memory, CPUs: float64(c.HostConfig.NanoCPUs) / 1e9, Restart: string(c.HostConfig.RestartPolicy.Name),
 		Running: c.State.Running && !c.State.Restarting && !c.State.Paused, Status: statusOf(c.State),
-		Unhealthy: !c.State.Paused && c.State.Health != nil && c.State.Health.Status == container.Unhealthy,
-		Made:      c.Config.Labels[render.LabelConfig],
+		Unhealthy: !c.State.Paused && unwell(c.State), Made: c.Config.Labels[render.LabelConfig],
 	}
 	if p := c.HostConfig.PidsLimit; p != nil {
 		x.Pids = *p
@@ -220,12 +219,18 @@ func statusOf(s *container.State) string {
 	switch {
 	case s.Paused:
 		return statusPaused
-	case s.Running && s.Health != nil && s.Health.Status == container.Unhealthy:
+	case s.Running && unwell(s):
 		return "running, unhealthy"
 	case s.Status == "exited" || s.Status == "dead" || s.Status == "restarting":
 		return s.Status + " (exit code " + decimal(s.ExitCode) + ")"
 	}
 	return s.Status
+}
+
+// unwell: its health check has failed. Of a container that was paused the engine says "unhealthy" too, until it
+// asks the next time, after as much as the check's interval; then no check has failed.
+func unwell(s *container.State) bool {
+	return s.Health != nil && s.Health.Status == container.Unhealthy && s.Health.FailingStreak > 0
 }
 
 func environment(list []string) map[string]string {
