@@ -29,6 +29,7 @@ type aUser struct {
 	roles               []*aRole
 	permissions, grants []any // nil: not given
 	declared            bool  // roles is given
+	held                bool  // it has roles, as last written: what is left out then stays
 	wishes              map[string]any
 }
 
@@ -133,7 +134,7 @@ func (s *scene) changeUser(u *aUser) {
 	case 3:
 		u.grants = pick(s, []any{}, []any{"token"}, []any{"password"}, []any{"password", "token"})
 	case 4: // what is not given any more is left as it is
-		if len(u.roles) == 0 {
+		if len(u.roles) == 0 && !u.held {
 			u.declared = false
 		}
 		u.permissions, u.grants = nil, nil
@@ -299,6 +300,7 @@ func (s *scene) render() []wish {
 		}
 		if u.declared {
 			names := []any{}
+			u.held = len(u.roles) > 0
 			for _, r := range u.roles {
 				names = append(names, r.name)
 				w.needs = append(w.needs, "millwright_role."+r.label)
