@@ -165,7 +165,7 @@ func (c *Client) unreachableHint(err error) string {
 	)
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "start an instance with `millwright up`, or name another by --url or --context"
+		return "start an instance with `millwright up`, see that the one on Docker is not stopped, or name another by --url or --context"
 	case errors.As(err, &authority):
 		return "give the certificate authority of the instance by --ca-path"
 	case errors.As(err, &name):

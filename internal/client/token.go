@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/millwright/millwright/internal/spec"
@@ -13,6 +14,10 @@ func (c *Client) Login(ctx context.Context, username, password string) (spec.Log
 	var reply spec.LoginReply
 	body := spec.LoginRequest{Username: username, Password: password}
 	err := c.do(ctx, call{method: http.MethodPost, path: "login", body: body, out: &reply, anonymous: true})
+	var refused *spec.Error
+	if errors.As(err, &refused) && refused.Kind == spec.Unauthorised {
+		refused.Hint = "see that both are right; on Docker the instance's admin_password sets the one of the user admin anew"
+	}
 	return reply, err
 }
 

@@ -82,7 +82,7 @@ func (i Instance) checkNetwork() error {
 	}
 	if i.NetworkMask != "" {
 		mask, err := netip.ParsePrefix(i.NetworkMask)
-		if err != nil || mask != mask.Masked() || !mask.Addr().Is4() || mask.Bits() > 28 {
+		if err != nil || mask != mask.Masked() || !mask.Addr().Is4() || mask.Bits() > 28 || !mask.Addr().IsGlobalUnicast() {
 			return Errorf(Invalid, "cannot use network_mask %q: it is a network such as 172.30.0.0/24, of 16 addresses or more", i.NetworkMask)
 		}
 	}

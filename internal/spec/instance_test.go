@@ -34,6 +34,8 @@ func TestInstanceRefuses(t *testing.T) {
 		`{"hostname": "a_b"}`:                                 "a_b",
 		`{"network_mask": "10.0.0.1/24"}`:                     "network_mask",
 		`{"network_mask": "10.0.0.0/29"}`:                     "16 addresses",
+		`{"network_mask": "127.0.0.0/8"}`:                     "network_mask",
+		`{"network_mask": "0.0.0.0/0"}`:                       "network_mask",
 		`{"admin_password": "1234"}`:                          "5 characters",
 		`{"certificate": "x"}`:                                "both",
 		`{"certificate": "x", "private_key": "y"}`:            "PEM",
