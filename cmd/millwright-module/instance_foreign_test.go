@@ -88,7 +88,7 @@ func testRefusals(t *testing.T, p *plant) {
 	cases := []refusal{
 		{"no engine", map[string]any{"docker_host": "unix:///nowhere/docker.sock"}, "hint: install Docker"},
 		{"no address", map[string]any{"docker_host": "nowhere"}, "unix://PATH"},
-		{"port taken", map[string]any{"ports": map[string]any{"https": taken.Addr().String()}}, "hint: stop that, or choose another one: ports.https"},
+		{"port taken", map[string]any{"ports": map[string]any{"https": taken.Addr().String(), "http": nil, "mqtts": nil}}, "hint: stop that, or choose another one: ports.https"},
 		{"broken archive", map[string]any{"image_archive": "broken.tar"}, "hint: it is a file as `millwright image save`"},
 		{"no archive", map[string]any{"image_archive": "nowhere.tar"}, "Searched in"},
 		{"no archive on the target", map[string]any{"image_archive": "/nowhere.tar", "remote_src": true}, "no such file"},
