@@ -128,7 +128,7 @@ func (a *application) do(ctx context.Context, s plan.Step) error {
 	kind, name := childOf(s.Address)
 	switch kind {
 	case plan.KindLeftover:
-		return a.removeContainer(ctx, name)
+		return a.removeLeftover(ctx, name)
 	case plan.KindImage:
 		return a.fetchImage(ctx, a.pass)
 	case plan.KindBackup:
@@ -148,6 +148,17 @@ func (a *application) do(ctx context.Context, s plan.Step) error {
 		return a.doContainer(ctx, s, name)
 	}
 	return a.doRecord(ctx, s.Symbol)
+}
+
+// removeLeftover removes the container that had the name when the pass looked: another pass may
+// have given it to one that it needs.
+func (a *application) removeLeftover(ctx context.Context, name string) error {
+	for _, l := range a.pass.actual.Leftovers {
+		if l.Name == name {
+			return a.removeContainer(ctx, l.ID)
+		}
+	}
+	return spec.Errorf(spec.Internal, "cannot remove the container %s, which was not there", name)
 }
 
 func (a *application) doNetwork(ctx context.Context, symbol plan.Symbol, name string) error {

@@ -261,7 +261,9 @@ func (a *application) restoreSaved(ctx context.Context) error {
 		Instance: spec.Instance{Name: p.Instance.Name, AllowDowngrade: true}, Version: p.program,
 		Defaults: spec.InstanceDefaults{Version: p.program, Timezone: p.Instance.Timezone},
 	}}
-	err = r.clear(ctx)
+	if err = r.mark(ctx, a.migratesFrom); err == nil {
+		err = r.clear(ctx)
+	}
 	if err == nil {
 		_, err = r.fillAndStart(ctx, archive, a.migratesFrom)
 	}

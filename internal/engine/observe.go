@@ -35,6 +35,8 @@ type observation struct {
 	foreign  []string                  // volumes with names that are ours, and somebody else's
 	unread   error                     // why Spec could not be read
 	backup   backupSigns
+
+	restoring string // the backup with which a restore has not come to its end; empty: none
 }
 
 // observe looks at everything that belongs to the instance. What is not there is left out.
@@ -60,6 +62,8 @@ func (e *Engine) observe(ctx context.Context, name string) (*observation, error)
 		case c.Labels[labelRole] == roleRecord && containerName(c.Names) == recordName(name):
 			o.recordID, o.Recorded = c.ID, true
 			o.Spec, o.unread = parsed(name, c.Labels[render.LabelSpec])
+		case c.Labels[labelRole] == roleRestore:
+			o.meetMark(c.ID, containerName(c.Names), e.by, c.Labels)
 		case c.Labels[labelRole] == roleBackup && o.backup.met(c.Labels[labelMaker]):
 		case part == "" || c.Labels[labelRole] != "":
 			o.leftOver(c.ID, containerName(c.Names), false)

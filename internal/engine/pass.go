@@ -107,6 +107,9 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 		return spec.Errorf(spec.NotFound, "cannot restart instance %q: it has no containers on this engine", p.Instance.Name).
 			WithHint("start it first")
 	}
+	if p.Instance.State == spec.Absent && !p.Instance.DeleteVolumes { // what is half filled stays, and so does what says so
+		p.actual.Leftovers = slices.DeleteFunc(p.actual.Leftovers, func(l plan.Leftover) bool { return l.Name == markName(p.Instance.Name) })
+	}
 	steps := plan.DiffInstance(plan.InstanceInput{
 		State: p.Instance.State, Desired: p.desired, Actual: p.actual.Deployment, Last: last, DeleteVolumes: p.Instance.DeleteVolumes,
 		BackupTo: p.backupTo(),
@@ -119,6 +122,7 @@ func (e *Engine) compare(ctx context.Context, p *Pass, defaults spec.InstanceDef
 		found = append(found, e.preflight(ctx, p)...)
 	}
 	found = append(found, p.actual.backup.underWay(p)...)
+	found = append(found, p.actual.brokenOff(p.Instance.State)...)
 	p.Plan.Diagnostics, p.Plan.Deviations = found, deviations(p)
 	return nil
 }

@@ -59,7 +59,7 @@ func (e *Engine) Restore(ctx context.Context, a *Archive, o RestoreOptions) (Res
 	if err := refuse(p.Plan.Diagnostics); err != nil {
 		return Restored{}, err
 	}
-	occupied := p.actual.Exists() || len(p.actual.Volumes) > 0
+	occupied := p.actual.Exists() || len(p.actual.Volumes) > 0 || p.actual.restoring != ""
 	if occupied && !o.Replace {
 		return Restored{}, spec.Errorf(spec.Conflict, "cannot restore instance %q: there is one, or volumes of one, on this engine", p.Instance.Name).
 			WithHint("--replace puts the backup in its place, and keeps a backup of what is there; or give another name by --instance")
@@ -83,7 +83,11 @@ type restoration struct {
 }
 
 func (r *restoration) plan(ctx context.Context, recorded *spec.Instance) (*Pass, error) {
-	return r.planFrom(ctx, r.options.Instance, r.options.Defaults, recorded)
+	p, err := r.planFrom(ctx, r.options.Instance, r.options.Defaults, recorded)
+	if err == nil { // this is how it is brought to an end
+		p.Plan.Diagnostics = slices.DeleteFunc(p.Plan.Diagnostics, func(d spec.Diagnostic) bool { return d.Code == codeRestore })
+	}
+	return p, err
 }
 
 // fresh fills volumes and starts the instance. If that fails nothing of it stays.
@@ -92,12 +96,23 @@ func (r *restoration) fresh(ctx context.Context, image string) (Restored, error)
 	if err == nil {
 		return done, nil
 	}
-	return done, errors.Join(err, r.clear(ctx))
+	failed := r.clear(ctx)
+	if failed == nil {
+		failed = r.unmark(ctx)
+	}
+	return done, errors.Join(err, failed)
 }
 
 // fillAndStart makes the instance out of an archive.
 func (r *restoration) fillAndStart(ctx context.Context, a *Archive, image string) (Restored, error) {
-	if err := r.fill(ctx, a, r.options.Instance.Name, image); err != nil {
+	err := r.mark(ctx, image)
+	if err == nil {
+		err = r.fill(ctx, a, r.options.Instance.Name, image)
+	}
+	if err == nil {
+		err = r.unmark(ctx)
+	}
+	if err != nil {
 		return Restored{}, err
 	}
 	p, err := r.plan(ctx, a.Spec)
@@ -114,13 +129,16 @@ func (r *restoration) replace(ctx context.Context, p *Pass) (Restored, error) {
 	if err != nil {
 		return Restored{}, err
 	}
-	err = r.clear(ctx)
-	if err == nil {
+	if err := r.mark(ctx, p.desired.Image.ID); err != nil {
+		return Restored{Before: &before}, errors.Join(err, r.startAgain(ctx, runningOf(p)))
+	}
+	if err = r.clear(ctx); err == nil {
 		var done Restored
-		if done, err = r.fresh(ctx, p.desired.Image.ID); err == nil {
+		if done, err = r.fillAndStart(ctx, r.archive, p.desired.Image.ID); err == nil {
 			done.Before = &before
 			return done, nil
 		}
+		err = errors.Join(err, r.mark(context.WithoutCancel(ctx), p.desired.Image.ID), r.clear(ctx))
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), putBackTimeout+time.Duration(p.Instance.WaitTimeout)*time.Second)
 	defer cancel()
@@ -133,14 +151,9 @@ func (r *restoration) replace(ctx context.Context, p *Pass) (Restored, error) {
 
 // setAside stops the instance and backs it up; what ran goes on if that fails.
 func (r *restoration) setAside(ctx context.Context, p *Pass) (Saved, error) {
-	a := &application{Engine: r.Engine, pass: p}
-	var stopped []plan.Container
 	var err error
-	for _, c := range slices.Backward(p.actual.Containers) {
-		if !c.Running {
-			continue
-		}
-		stopped = append(stopped, c) // it may stop even if that fails
+	ran := runningOf(p)
+	for _, c := range slices.Backward(ran) {
 		if err = r.stop(ctx, c); err != nil {
 			break
 		}
@@ -152,14 +165,24 @@ func (r *restoration) setAside(ctx context.Context, p *Pass) (Saved, error) {
 	if err == nil {
 		return saved, nil
 	}
+	return saved, errors.Join(err, r.startAgain(ctx, ran))
+}
+
+func runningOf(p *Pass) []plan.Container {
+	return slices.DeleteFunc(slices.Clone(p.actual.Containers), func(c plan.Container) bool { return !c.Running })
+}
+
+// startAgain starts what ran, whatever became of ctx. One that runs still is no error.
+func (r *restoration) startAgain(ctx context.Context, ran []plan.Container) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
-	for _, c := range slices.Backward(stopped) {
-		if failed := a.api.ContainerStart(ctx, c.ID, container.StartOptions{}); failed != nil {
-			err = errors.Join(err, r.failed("start container "+c.Name, failed))
+	var failed error
+	for _, c := range ran {
+		if err := r.api.ContainerStart(ctx, c.ID, container.StartOptions{}); err != nil {
+			failed = errors.Join(failed, r.failed("start container "+c.Name, err))
 		}
 	}
-	return saved, err
+	return failed
 }
 
 // clear removes everything of the instance but its backups.
@@ -170,8 +193,11 @@ func (r *restoration) clear(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	kept := plan.InstanceAddress(p.Instance.Name) + "/" + plan.KindVolume + "/" + backupVolume(p.Instance.Name)
-	p.Plan.Steps = slices.DeleteFunc(p.Plan.Steps, func(s plan.Step) bool { return s.Address == kept })
+	kept := []string{
+		plan.InstanceAddress(p.Instance.Name) + "/" + plan.KindVolume + "/" + backupVolume(p.Instance.Name),
+		plan.InstanceAddress(p.Instance.Name) + "/" + plan.KindLeftover + "/" + markName(p.Instance.Name),
+	}
+	p.Plan.Steps = slices.DeleteFunc(p.Plan.Steps, func(s plan.Step) bool { return slices.Contains(kept, s.Address) })
 	_, err = r.Apply(ctx, p, nil)
 	return err
 }
