@@ -304,7 +304,9 @@ func (p *plant) takeBack(ctx context.Context, m *serviceModel, diags *diag.Diagn
 		now = seenOf(view)
 	}
 	m.takeUnknown(outline)
-	m.State = types.StringValue(view.State)
+	if m.State.IsUnknown() { // else the plan, which changes nothing of the service, has promised it
+		m.State = types.StringValue(view.State)
+	}
 	return now
 }
 

@@ -46,6 +46,9 @@ func (r *serviceResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	next.settle(given, was.place(), imported, unchanged)
 	if imported && unchanged {
 		next.WaitFor, next.AllowUnsupported, next.DeleteVolumes = was.WaitFor, was.AllowUnsupported, was.DeleteVolumes
+		if config.Parameters.IsNull() { // those that an import found are the file's defaults, written out
+			next.Parameters = was.Parameters
+		}
 	}
 	resp.Diagnostics.Append(resp.Plan.Set(ctx, next)...)
 }

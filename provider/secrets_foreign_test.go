@@ -89,7 +89,7 @@ func unpacked(t *testing.T, path string) (all []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer archive.Close() //nolint:errcheck // it was only read
+	defer archive.Close()
 	for _, f := range archive.File {
 		r, err := f.Open()
 		if err != nil {
