@@ -269,8 +269,14 @@ func (d instanceDiff) secrets() []Step {
 		s.Symbol, s.Cause = Create, "there are none yet"
 	}
 	s.Changes = slices.Concat(changes, renewed, outdated)
+	if control := containerOf(&d.Actual, spec.PartControl); control != nil && control.Running && slices.ContainsFunc(s.Changes, readAtStart) {
+		s.Disturbs, s.Seconds = DisturbsContainer, secondsRestart
+	}
 	return []Step{s}
 }
+
+// readAtStart is of the secret that control looks at only when it starts: it is started again for it.
+func readAtStart(c Change) bool { return c.Path == SecretAdminPassword }
 
 // CauseSettings is why a file changes that nobody edited.
 const CauseSettings = "its settings changed"

@@ -129,6 +129,9 @@ type Secret struct {
 	Outdated string
 }
 
+// SecretAdminPassword names the secret that control reads only when it starts.
+const SecretAdminPassword = "admin-password"
+
 // Renewed reports whether the secret is made anew even if the deployment has it.
 func (s Secret) Renewed(actual Deployment) bool {
 	return s.Volume != "" && !slices.Contains(actual.Volumes, s.Volume)

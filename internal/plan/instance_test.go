@@ -64,7 +64,7 @@ func TestDiffOutdatedSecret(t *testing.T) {
 		t.Errorf("got\n%s", got)
 	}
 	actual.Secrets[0].Outdated = "is not in force"
-	want := "~ instance/millwright/secrets: admin-password is not in force\n    admin-password: (sensitive, changed)\n"
+	want := "~ instance/millwright/secrets: admin-password is not in force\n    admin-password: (sensitive, changed)\n    disturbs the container (~5 s)\n"
 	if got := diff(spec.Started, desired, actual, &desired); !strings.HasPrefix(got, want) {
 		t.Errorf("got\n%s", got)
 	}

@@ -25,7 +25,7 @@ const (
 
 // The secrets' files below SecretsDir.
 const (
-	SecretAdminPassword = "admin-password"
+	SecretAdminPassword = plan.SecretAdminPassword
 	// SecretAdminLabel makes a given password the admin's, once for each label; a generated one has none.
 	SecretAdminLabel  = SecretAdminPassword + ".label"
 	SecretCertificate = "tls/server.crt"
