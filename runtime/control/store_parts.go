@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"time"
+
+	"github.com/millwright/millwright/internal/spec"
 )
 
 // partRecord is a part that runs in a process of its own and has joined.
@@ -48,8 +50,24 @@ func (t *transaction) addJoinToken(r joinTokenRecord) error {
 	return t.exec("INSERT OR IGNORE INTO join_tokens (hash, part, expires_at, spent_by) VALUES (?, ?, ?, ?)", r.Hash, r.Part, asTime(r.ExpiresAt), r.SpentBy)
 }
 
+// spendJoinToken keeps a token for one key; "" is no token. One that has gone to another key since
+// it was looked at is of kind unauthorised.
 func (t *transaction) spendJoinToken(hash, key string) error {
-	return t.exec("UPDATE join_tokens SET spent_by = ? WHERE hash = ?", key, hash)
+	if hash == "" {
+		return nil
+	}
+	r, err := t.tx.ExecContext(t.ctx, "UPDATE join_tokens SET spent_by = ? WHERE hash = ? AND spent_by IN ('', ?)", key, hash, key)
+	if err != nil {
+		return t.store.failed(err)
+	}
+	spent, err := r.RowsAffected()
+	if err != nil {
+		return t.store.failed(err)
+	}
+	if spent == 0 {
+		return spec.Errorf(spec.Unauthorised, "cannot let the part join: its token was spent just now")
+	}
+	return nil
 }
 
 // deleteExpiredJoinTokens drops those that ended before now.
