@@ -16,7 +16,7 @@ import (
 // An image goes from engine to engine as an archive.
 func TestForeignImages(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	dir := t.TempDir()
 	name := testImage + ":5.0.0"
 	names, err := e.LoadImage(t.Context(), archive(t, dir, "5.0.0", "well", runtime.GOARCH))

@@ -95,7 +95,7 @@ func openArchive(t testing.TB, file string) *Archive {
 
 func TestForeignBackup(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	dir := t.TempDir()
 	p := newPlant(t, e, archive(t, dir, "1.0.0", "well", runtime.GOARCH))
 	p.apply()
@@ -251,7 +251,7 @@ func testBackupDir(t *testing.T, p *plant) {
 // A backup that cannot be written, or is broken off, leaves no trace and the instance running.
 func TestForeignBackupFails(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	if _, err := e.Backup(t.Context(), BackupOptions{Instance: p.given.Name}); spec.KindOf(err) != spec.NotFound {
 		t.Errorf("got %v", err)
@@ -352,7 +352,7 @@ func backUpToStdout(instance, host string) int {
 // so does the next backup.
 func TestForeignBackupKilled(t *testing.T) {
 	t.Parallel()
-	host := testneed.Docker(t)
+	host := testneed.OwnDocker(t)
 	e := open(t, host)
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	p.apply()

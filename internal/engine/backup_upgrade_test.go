@@ -66,7 +66,7 @@ func (p *plant) networks(part string) []string {
 // new broker from everybody until all are exchanged, and is undone with the data.
 func TestForeignUpgradeBacksUp(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	well := standin(t, "well")
 	first := ofFormat(t, testImage+":1.0.0", "1.1", well)
 	p := newPlant(t, e, first)
@@ -172,7 +172,7 @@ func endedMaker(t *testing.T) string {
 // An upgrade to another format of the data that is broken off is gone on with by the next pass.
 func TestForeignCutMigration(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	well := standin(t, "well")
 	versions := []struct{ version, archive string }{
 		{"1.0.0", ofFormat(t, testImage+":1.0.0", "1.1", well)}, {"2.0.0", ofFormat(t, testImage+":2.0.0", "2.0", well)},

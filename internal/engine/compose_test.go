@@ -16,7 +16,7 @@ import (
 // complaint about its file. That it brings it up again, TestForeignUpgrade shows with the real image.
 func TestForeignCompose(t *testing.T) {
 	t.Parallel()
-	host := testneed.Docker(t)
+	host := testneed.OwnDocker(t)
 	e := open(t, host)
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	p.given.Env = map[string]string{"PLANT": "hall $1"}

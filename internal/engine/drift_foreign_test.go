@@ -193,7 +193,7 @@ func TestForeignDrift(t *testing.T) {
 // made, unless its version is asked for; what it wrote in a form that this one cannot read, never.
 func TestForeignNewerInstance(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	p := newPlant(t, e, archive(t, t.TempDir(), "2.0.0", "well", runtime.GOARCH))
 	p.given.Version = "2.0.0"
 	p.apply()
@@ -236,7 +236,7 @@ func TestForeignNewerInstance(t *testing.T) {
 
 // BenchmarkNoopPass is a pass of the core over an instance in which nothing differs.
 func BenchmarkNoopPass(b *testing.B) {
-	e := open(b, testneed.Docker(b))
+	e := open(b, testneed.OwnDocker(b))
 	p := newPlant(b, e, archive(b, b.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	p.apply()
 	for b.Loop() {

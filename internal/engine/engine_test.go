@@ -194,7 +194,7 @@ func has(t testing.TB, text string, lines ...string) {
 
 func TestForeignInstance(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	dir := t.TempDir()
 	well := archive(t, dir, "1.0.0", "well", runtime.GOARCH)
 	p := newPlant(t, e, well)

@@ -20,7 +20,7 @@ import (
 // becomes empty; once it is free the plan opens it.
 func TestForeignPortHTTP(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

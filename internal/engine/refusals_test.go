@@ -21,7 +21,7 @@ import (
 // What cannot work is refused before anything is touched, and says what to do.
 func TestForeignRefusals(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	dir := t.TempDir()
 	well := archive(t, dir, "1.0.0", "well", runtime.GOARCH)
 	other := "arm64"
@@ -135,7 +135,7 @@ func TestForeignRefusals(t *testing.T) {
 // A disk that is full when a change is applied: nothing is touched, and what somebody edited stays.
 func TestForeignDiskFull(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	p.given.InstallPath = testneed.Tmpfs(t, 64<<10)
 	p.apply()
@@ -244,7 +244,7 @@ func TestFindHost(t *testing.T) {
 // kill -9 in the middle of a replacement leaves behind.
 func TestForeignInterrupted(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	p.apply()
 	before := p.identities()
@@ -273,7 +273,7 @@ func containerNamed(p *Pass, part string) plan.Container {
 // A pass that has nothing to do: the figure is printed, not asserted.
 func TestForeignNothingToDo(t *testing.T) {
 	t.Parallel()
-	e := open(t, testneed.Docker(t))
+	e := open(t, testneed.OwnDocker(t))
 	p := newPlant(t, e, archive(t, t.TempDir(), "1.0.0", "well", runtime.GOARCH))
 	p.apply()
 	const passes = 20

@@ -19,20 +19,9 @@ import (
 // dockerPatience bounds the start and the end of an engine; no test asserts how much was used.
 const dockerPatience = time.Minute
 
-// Docker returns the address of a Docker engine: the one of DOCKER_HOST or of the system if it
-// answers, else one of its own with its data in a temporary folder, started for this test
-// (which takes root and Debian's docker.io) and stopped at its end.
-func Docker(t testing.TB) string {
-	t.Helper()
-	for _, host := range []string{os.Getenv("DOCKER_HOST"), "unix:///var/run/docker.sock"} {
-		if host != "" && answers(t.Context(), host) {
-			return host
-		}
-	}
-	return OwnDocker(t)
-}
-
-// OwnDocker starts an engine for this test alone, so that it may be filled, broken or stopped.
+// OwnDocker starts an engine with its data in a temporary folder for this test alone, so that it
+// may be filled, broken or stopped, and ends it with the test; more are arguments of dockerd. It
+// takes root and Debian's docker.io. An engine that the machine runs already is left alone.
 // It touches neither the host's firewall, but for allowForwarding, nor its bridge docker0.
 func OwnDocker(t testing.TB, more ...string) string {
 	t.Helper()
