@@ -353,9 +353,11 @@ func (c *core) apply(ctx context.Context, wishes []wish) error {
 			if one.action == "replace" {
 				o = object{value: null(o.value.Type())}
 			}
-			if o, err = w.carryOut(ctx, s, o, one); err != nil {
+			became, err := w.carryOut(ctx, s, o, one)
+			if err != nil {
 				return err
 			}
+			o = became
 			if one.action == "replace" && s.first {
 				mu.Lock()
 				late[s.address] = was

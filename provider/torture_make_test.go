@@ -54,8 +54,8 @@ func newScene(seed uint64) *scene {
 	for range 1 + s.IntN(4) {
 		s.addService()
 	}
-	if s.chance(10) { // names that a path would swallow
-		s.roles[0].name, s.users[0].name = "..", "."
+	if s.chance(10) {
+		s.roles[0].name, s.users[0].name = "...", "-"
 	}
 	return s
 }

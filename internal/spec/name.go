@@ -8,10 +8,14 @@ var (
 )
 
 // CheckName refuses what may not name a user or a role that a person makes: 1 to 64 of
-// [A-Za-z0-9_.@-]. A colon is reserved for generated names (see ServiceIdentity).
+// [A-Za-z0-9_.@-]. A colon is reserved for generated names (see ServiceIdentity), and no path of
+// the API leads to "." or "..".
 func CheckName(kind, name string) error {
 	if !identityName.MatchString(name) {
 		return Errorf(Invalid, "cannot name a %s %q: use 1 to 64 of letters, digits, \"_\", \".\", \"@\", \"-\"", kind, name)
+	}
+	if name == "." || name == ".." {
+		return Errorf(Invalid, "cannot name a %s %q: it would be a part of a path that leads elsewhere", kind, name)
 	}
 	return nil
 }
