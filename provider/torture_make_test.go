@@ -70,7 +70,7 @@ func (s *scene) label(kind string) string { s.count++; return fmt.Sprintf("%s%d"
 func (s *scene) name() string {
 	s.count++
 	if s.count > 1 && s.chance(3) {
-		return strings.Repeat(".", s.count)
+		return strings.Repeat(".", s.count+1)
 	}
 	return pick(s, "", "-", "_", ".", "@", "Line-", "a.b@c_", strings.Repeat("x", 46)) + fmt.Sprint(s.count) + pick(s, "", "-", ".", "@plant.example", "_", ".yml")
 }
