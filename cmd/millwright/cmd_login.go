@@ -164,7 +164,7 @@ func tokenName() string {
 // nameable makes text fit to be a name, as spec.CheckName wants it.
 func nameable(text string) string {
 	text = strings.Map(func(r rune) rune {
-		if spec.CheckName("x", string(r)) != nil {
+		if spec.CheckName("x", "x"+string(r)) != nil {
 			return '-'
 		}
 		return r
