@@ -65,13 +65,13 @@ func TestSubscriptionsComeAndGo(t *testing.T) {
 	c := connect(t, p.Addr(), nil)
 	s := dial(t, c)
 	defer s.Close()
-	first := subscribe(t, c, s, "first", `{"nodeId":"ns=2;s=Press.Total","publishInterval":100,"samplingInterval":100}`)
-	second := subscribe(t, c, s, "second", `{"nodeId":"ns=2;s=Press.Total","publishInterval":150,"samplingInterval":100}`)
+	first := subscribe(t, c, s, "first", `{"nodeId":"ns=2;s=Press.Total","publishInterval":100,"samplingInterval":0,"queueSize":100}`)
+	second := subscribe(t, c, s, "second", `{"nodeId":"ns=2;s=Press.Total","publishInterval":150,"samplingInterval":0,"queueSize":100}`)
 	first.wait(t, 2)
 	if err := s.Unsubscribe(t.Context(), []string{"first", "unknown"}); err != nil {
 		t.Fatal(err)
 	}
-	third := subscribe(t, c, s, "third", `{"nodeId":"ns=2;s=Press.Total","publishInterval":200,"samplingInterval":100}`)
+	third := subscribe(t, c, s, "third", `{"nodeId":"ns=2;s=Press.Total","publishInterval":200,"samplingInterval":0,"queueSize":100}`)
 	gone := len(first.all())
 	for _, in := range []*inbox{second, third} {
 		at := len(in.all())
